@@ -1,0 +1,54 @@
+"""The owner of background tasks: it notices every death, and stopping is bounded."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from messages.errors import BusTimeout
+
+
+class Supervisor:
+    """Owns an agent's tasks. A task that raises ends `wait` with that error; one that returns is simply done."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopped: asyncio.Event = asyncio.Event()
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Run `work` in the background under this owner."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        return task
+
+    async def wait(self) -> None:
+        """Return when `stop` was called; raise the first error of a task as soon as it happens."""
+        stopped = asyncio.create_task(self._stopped.wait(), name="supervisor-stopped")
+        try:
+            while not self._stopped.is_set():
+                await asyncio.wait({stopped, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+                self._collect()
+        finally:
+            stopped.cancel()
+
+    def _collect(self) -> None:
+        for task in [task for task in self._tasks if task.done()]:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    async def stop(self, timeout_s: float = 5.0) -> None:
+        """Cancel what still runs and wait for it. Raises BusTimeout when a task doesn't end in time."""
+        self._stopped.set()
+        current = asyncio.current_task()
+        left = {task for task in self._tasks if task is not current and not task.done()}
+        for task in left:
+            task.cancel()
+        if left:
+            _, pending = await asyncio.wait(left, timeout=timeout_s)
+            if pending:
+                raise BusTimeout(f"stopping {', '.join(sorted(task.get_name() for task in pending))}", timeout_s)
+        failed = [task.exception() for task in self._tasks if task.done() and not task.cancelled()]
+        self._tasks.clear()
+        for error in failed:
+            if error is not None:
+                raise error

@@ -1,0 +1,1 @@
+"""The bus: one contract, on real Kafka and in memory."""

@@ -1,0 +1,21 @@
+"""`connect`: from an address to a bus."""
+
+from messages.bus.memory import MemoryBroker
+from messages.bus.protocol import Bus
+from messages.clock import Clock
+from messages.errors import Refused
+
+
+def connect(url: str, *, client: str = "tickpilot", prefix: str = "", clock: Clock | None = None) -> Bus:
+    """Return a connection to `kafka://host:port[,host:port...]` or to a new in-memory broker, `memory://`.
+
+    `client` names this process in the broker's logs; `prefix` stands before each topic's name on Kafka. Nothing is
+    contacted until the bus is used. Raises Refused for an address that is neither.
+    """
+    if url.startswith("memory://"):
+        return MemoryBroker(clock=clock).connect(client)
+    if url.startswith("kafka://"):
+        from messages.bus.kafka import KafkaBus
+
+        return KafkaBus(url, client=client, prefix=prefix)
+    raise Refused(f"bus address {url!r} is neither kafka://host:port nor memory://; correct `bus` in the settings")

@@ -1,0 +1,17 @@
+"""Field types that several topics share, with their units and bounds."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+Nanoseconds = Annotated[int, Meta(ge=0, le=2**63 - 1, description="integer nanoseconds since the epoch, UTC")]
+Offset = Annotated[int, Meta(ge=0, le=2**63 - 1, description="Kafka offset")]
+PartitionIndex = Annotated[int, Meta(ge=0, le=2**31 - 1, description="Kafka partition")]
+Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="sha256, lower-case hex")]
+Price = Annotated[float, Meta(description="quote currency per unit")]
+PositivePrice = Annotated[float, Meta(gt=0, description="quote currency per unit")]
+Size = Annotated[float, Meta(ge=0, description="units of the instrument")]
+PositiveSize = Annotated[float, Meta(gt=0, description="units of the instrument")]
+Side = Literal["buy", "sell"]

@@ -1,0 +1,81 @@
+"""Topic `orders`: what Execution wants done. Key = instrument. Written by the owner of the partition alone."""
+
+import base64
+import hashlib
+from typing import Literal
+
+from msgspec import Struct
+
+from messages.fields import Name, Nanoseconds, Offset, PartitionIndex, PositivePrice, PositiveSize, Sequence, Side
+
+OrderType = Literal["market", "limit"]
+TimeInForce = Literal["IOC", "FOK", "GTC", "GTX"]
+LOG_HEADER = "log"
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """The market record that an order was decided on."""
+
+    topic: Name
+    partition: PartitionIndex
+    offset: Offset
+
+
+class Order(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """A new order. Written by execution; read by venue adapters, risk, execution.
+
+    `seq` is dense per partition over orders and cancels: drop what was seen, notice gaps. `epoch` is the offset of the
+    owner's Claim: a record whose epoch is not that of the newest Claim before it is void. `quantity` in units,
+    `limit_price` in the quote currency, `ts_decided` in ns: adapters refuse what is older than their max_order_age.
+    """
+
+    order_id: Name
+    seq: Sequence
+    epoch: Offset
+    instrument: Name
+    side: Side
+    quantity: PositiveSize
+    order_type: OrderType
+    time_in_force: TimeInForce
+    strategy: Name
+    bundle_id: Name
+    source: Source
+    ts_decided: Nanoseconds
+    limit_price: PositivePrice | None = None
+    reduce_only: bool = False
+
+
+class Cancel(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Asks the venue to cancel what is left of an order. Written by execution; read by venue adapters, risk."""
+
+    cancel_id: Name
+    seq: Sequence
+    epoch: Offset
+    order_id: Name
+    instrument: Name
+    reason: str
+
+
+class Claim(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """A new owner takes a shard and voids what older owners append later. Written by execution.
+
+    On `orders` the offset that the Claim gets is the new epoch; on `decisions` the Claim names it in `epoch`.
+    """
+
+    owner: Name
+    epoch: Offset | None = None
+
+
+OrderMessage = Order | Cancel | Claim
+
+
+def order_id(log_id: str, strategy: str, instrument: str, source: Source, index: int) -> str:
+    """Return the id of the `index`-th order decided on `source`: equal input, equal id, on any machine.
+
+    Base32 (no padding) of blake2b-128 over the length-prefixed fields; `log_id` keeps clusters apart.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (log_id, strategy, instrument, source.topic, str(source.partition), str(source.offset), str(index)):
+        raw = part.encode()
+        digest.update(len(raw).to_bytes(4, "big") + raw)
+    return base64.b32encode(digest.digest()).decode().rstrip("=")

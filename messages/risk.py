@@ -1,0 +1,55 @@
+"""Topic `risk`: what Risk sees. Key = scope for RiskSnapshot, alert id for Alert."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from messages.fields import Name, Nanoseconds
+
+
+class PositionView(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One instrument's position: quantity in units, average price, PnL and fees in the currency."""
+
+    instrument: Name
+    quantity: float
+    average_price: float
+    realized_pnl: float
+    unrealized_pnl: float
+    fees: float
+    mark: float | None = None
+
+
+class RiskSnapshot(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Portfolio figures in the account currency; ratios as fractions of 1.
+
+    Written by risk; read by console, orchestrator.
+    """
+
+    scope: Name
+    ts: Nanoseconds
+    equity: float
+    cash: float
+    realized_pnl: float
+    unrealized_pnl: float
+    fees: float
+    gross_exposure: float
+    net_exposure: float
+    drawdown: float
+    daily_loss: float
+    loss_streak: int
+    positions: tuple[PositionView, ...] = ()
+
+
+class Alert(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Something a person should know. Written by risk, execution, orchestrator; read by console, people."""
+
+    alert_id: Name
+    ts: Nanoseconds
+    agent_id: Name
+    severity: Literal["info", "warning", "critical"]
+    code: Name
+    text: str
+    instrument: Name | None = None
+
+
+RiskMessage = RiskSnapshot | Alert

@@ -1,0 +1,100 @@
+"""Topic `status`: who is alive and what they hold. Key = agent id/type, and /digest for Staged, Swapped, Rejected."""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from messages.fields import Digest, Name, Nanoseconds, Offset, PartitionIndex, Sequence
+
+
+class RejectCode(StrEnum):
+    """Why a bundle was refused: the closed list."""
+
+    UNREACHABLE = "unreachable"
+    TOO_LARGE = "too-large"
+    MISSING_FILE = "missing-file"
+    UNLISTED_FILE = "unlisted-file"
+    BAD_NAME = "bad-name"
+    UNSIGNED = "unsigned"
+    BAD_SIGNATURE = "bad-signature"
+    UNTRUSTED_KEY = "untrusted-key"
+    REVOKED_KEY = "revoked-key"
+    DIGEST_MISMATCH = "digest-mismatch"
+    BAD_METADATA = "bad-metadata"
+    EXPIRED = "expired"
+    OLD_SEQUENCE = "old-sequence"
+    WRONG_STRATEGY = "wrong-strategy"
+    WRONG_INSTRUMENTS = "wrong-instruments"
+    WRONG_SHAPE = "wrong-shape"
+    UNKNOWN_FEATURES = "unknown-features"
+    FORBIDDEN_CODE = "forbidden-code"
+    LOAD_FAILED = "load-failed"
+    GOLDEN_MISMATCH = "golden-mismatch"
+    NOT_FINITE = "not-finite"
+    TIMED_OUT = "timed-out"
+
+
+class Heartbeat(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """An agent is alive. Written by all; read by orchestrator, execution, console.
+
+    `partitions` and `staged` (digests) are Execution's; `ts` in ns.
+    """
+
+    agent_id: Name
+    agent: Name
+    ts: Nanoseconds
+    state: Name
+    partitions: tuple[PartitionIndex, ...] = ()
+    staged: tuple[Digest, ...] = ()
+
+
+class Staged(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """A replica has verified, loaded and warmed a bundle. Written by execution; read by orchestrator."""
+
+    agent_id: Name
+    strategy: Name
+    bundle_id: Name
+    sha256: Digest
+    ts: Nanoseconds
+    staging_ms: float
+
+
+class Swapped(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """A shard trades with a new bundle from market offset `market_from`, step `n`. Written by execution."""
+
+    agent_id: Name
+    partition: PartitionIndex
+    strategy: Name
+    instrument: Name
+    bundle_id: Name
+    sha256: Digest
+    n: Sequence
+    market_from: Offset
+    ts: Nanoseconds
+    swap_us: float
+
+
+class Rejected(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """A bundle was refused; the old policy keeps trading. Written by execution and orchestrator."""
+
+    agent_id: Name
+    strategy: Name
+    bundle_id: Name
+    sha256: Digest
+    ts: Nanoseconds
+    code: RejectCode
+    detail: str
+
+
+StatusMessage = Heartbeat | Staged | Swapped | Rejected
+
+
+def status_key(message: StatusMessage) -> str:
+    """Return the record key: agent id, type, the digest for all but heartbeats, the instrument for Swapped."""
+    match message:
+        case Heartbeat():
+            return f"{message.agent_id}/Heartbeat"
+        case Swapped():
+            return f"{message.agent_id}/Swapped/{message.sha256}/{message.instrument}"
+        case Staged() | Rejected():
+            return f"{message.agent_id}/{type(message).__name__}/{message.sha256}"
