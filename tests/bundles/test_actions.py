@@ -1,0 +1,73 @@
+"""Actions: always a whole number of lots, never beyond the maximum, never a surprise."""
+
+import math
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundles.actions import ActionError, ActionMapping
+
+STEP = 0.01
+LEVELS = ActionMapping(kind="levels", max_position=1.0, levels=(-1.0, 0.0, 0.5, 1.0))
+lots = st.integers(-1000, 1000)
+
+
+def continuous(**changes: object) -> ActionMapping:
+    return msgspec.structs.replace(ActionMapping(kind="continuous", max_position=1.0), **changes)
+
+
+@pytest.mark.parametrize(("action", "expected"), [(0, -100), (1, 0), (2, 50), (3, 100)])
+def test_a_level_is_a_fraction_of_the_maximum(action: int, expected: int) -> None:
+    assert LEVELS.to_target_lots((float(action),), quantity_step=STEP, current_lots=0) == expected
+
+
+@pytest.mark.parametrize("action", [(), (1.0, 2.0), (math.nan,), (math.inf,), (-1.0,), (4.0,), (1.5,)])
+def test_an_action_without_meaning_is_refused(action: tuple[float, ...]) -> None:
+    with pytest.raises(ActionError):
+        LEVELS.to_target_lots(action, quantity_step=STEP, current_lots=0)
+
+
+@given(action=st.floats(-2, 2), step=st.sampled_from([1.0, 0.1, 0.01, 0.003, 1e-8]), current=lots)
+def test_target_never_exceeds_the_maximum(action: float, step: float, current: int) -> None:
+    target = continuous(max_position=3.0).to_target_lots((action,), quantity_step=step, current_lots=current)
+    assert isinstance(target, int)
+    assert abs(target) * step <= 3.0 * (1 + 1e-12)
+
+
+@given(action=st.floats(-1, 1))
+def test_fractions_of_a_lot_are_cut_off_toward_zero(action: float) -> None:
+    target = continuous().to_target_lots((action,), quantity_step=STEP, current_lots=0)
+    assert abs(target) <= abs(action) * 100 * (1 + 1e-9) + 1e-9
+    assert abs(action) * 100 - abs(target) < 1
+    assert target == -continuous().to_target_lots((-action,), quantity_step=STEP, current_lots=0)
+
+
+@given(action=st.floats(-1, 1), current=lots, dead_band=st.floats(0, 0.5))
+def test_a_change_is_none_or_at_least_the_dead_band(action: float, current: int, dead_band: float) -> None:
+    mapping = continuous(dead_band=dead_band)
+    target = mapping.to_target_lots((action,), quantity_step=STEP, current_lots=current)
+    assert target == current or abs(target - current) * STEP >= dead_band * (1 - 1e-12)
+
+
+@given(action=st.floats(-1, 1), current=lots, max_change=st.floats(0.001, 0.5))
+def test_no_change_exceeds_max_change(action: float, current: int, max_change: float) -> None:
+    mapping = continuous(max_change=max_change)
+    target = mapping.to_target_lots((action,), quantity_step=STEP, current_lots=current)
+    assert abs(target - current) * STEP <= max_change * (1 + 1e-12)
+
+
+@given(whole=st.integers(-1000, 1000))
+def test_a_whole_lot_is_not_lost_to_rounding(whole: int) -> None:
+    mapping = continuous(max_position=10.0)
+    assert mapping.to_target_lots((whole / 1000,), quantity_step=0.01, current_lots=0) == whole
+
+
+def test_a_quantity_step_of_zero_is_refused() -> None:
+    with pytest.raises(ActionError):
+        LEVELS.to_target_lots((1.0,), quantity_step=0.0, current_lots=0)
+
+
+def test_mapping_survives_json() -> None:
+    assert msgspec.json.decode(msgspec.json.encode(LEVELS), type=ActionMapping) == LEVELS
