@@ -71,6 +71,19 @@ def _trade_flow(rows: Any, high: int, events: int) -> float:
     return signed / total if total > 0.0 else 0.0
 
 
+def _queue_imbalance(rows: Any, high: int, events: int) -> float:
+    """Return the mean over the valid quotes among the last `events` ticks; NaN when there is none."""
+    total: float = 0.0
+    quotes = 0
+    for row in range(high - events, high):
+        if rows[row, KIND] == IS_QUOTE and 0.0 < rows[row, BID] <= rows[row, ASK]:
+            sizes = rows[row, BID_SIZE] + rows[row, ASK_SIZE]
+            if sizes > 0.0:
+                total += (rows[row, BID_SIZE] - rows[row, ASK_SIZE]) / sizes
+            quotes += 1
+    return total / quotes if quotes else math.nan
+
+
 def _rate(rows: Any, high: int, events: int) -> float:
     times = rows.view(np.int64)
     seconds: float = (times[high - 1, TS] - times[high - 1 - events, TS]) * 1e-9
@@ -109,7 +122,9 @@ def observe_one(  # noqa: C901, PLR0912, PLR0917 - one flat list of features, po
             if deviation > 0.0:
                 value = min(max((ask - bid) * 0.5 * imbalance / mid / deviation, -CLIP), CLIP)
         elif code == QUEUE:
-            value = imbalance
+            value = _queue_imbalance(rows, high, window)
+            if math.isnan(value):
+                value = imbalance
         elif code == FLOW:
             value = _trade_flow(rows, high, window)
         elif code == VOLATILITY:
@@ -143,6 +158,7 @@ _SIGNATURES = {
     "_quote_at": f"int64({_ROWS}, int64, int64)",
     "_squared_returns": f"float64({_ROWS}, int64, int64, int64)",
     "_trade_flow": f"float64({_ROWS}, int64, int64)",
+    "_queue_imbalance": f"float64({_ROWS}, int64, int64)",
     "_rate": f"float64({_ROWS}, int64, int64)",
     "observe_one": f"boolean({_ROWS}, int64, int64, {_PROGRAM}, float64, float64, float64, float32[::1])",
     "observe_all": f"void({_ROWS}, int64, int64, {_PROGRAM}, float32[:, ::1], boolean[::1])",

@@ -61,7 +61,9 @@ _KINDS: dict[str, _Kind] = {
     "return": _Kind(RETURN, True, True, "mid now / mid `events` ticks ago - 1, in standard deviations"),
     "spread": _Kind(SPREAD, False, False, "s / (s + 1 bp), s = (ask - bid) / mid"),
     "microprice": _Kind(MICROPRICE, False, True, "(size-weighted mid - mid) / mid, in standard deviations of a tick"),
-    "queue_imbalance": _Kind(QUEUE, False, False, "(bid size - ask size) / (bid size + ask size)"),
+    "queue_imbalance": _Kind(
+        QUEUE, True, False, "(bid size - ask size) / (bid size + ask size), mean of the last `events` ticks"
+    ),
     "trade_flow": _Kind(FLOW, True, False, "(bought - sold) / (bought + sold) in the last `events` ticks"),
     "volatility": _Kind(VOLATILITY, True, False, "v / (v + 5 bp), v = root of the summed squared tick returns"),
     "rate": _Kind(RATE, True, False, "r / (r + 10 a second), r = ticks a second over `events` ticks"),
@@ -129,8 +131,8 @@ DEFAULT_FEATURES = FeatureSpec(
         Feature(name="return", params={"events": 32}),
         Feature(name="return", params={"events": 128}),
         Feature(name="spread"),
-        Feature(name="microprice"),
-        Feature(name="queue_imbalance"),
+        Feature(name="queue_imbalance", params={"events": 1}),
+        Feature(name="queue_imbalance", params={"events": 16}),
         Feature(name="trade_flow", params={"events": 32}),
         Feature(name="volatility", params={"events": 128}),
         Feature(name="position"),

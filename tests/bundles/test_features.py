@@ -23,6 +23,7 @@ from messages.fields import Side
 EVERY_FEATURE = FeatureSpec(
     features=(
         *DEFAULT_FEATURES.features,
+        Feature(name="microprice"),
         Feature(name="rate", params={"events": 16}),
         Feature(name="volatility", params={"events": 256}),
         Feature(name="held"),
@@ -94,6 +95,13 @@ def test_compiled_kernel_agrees_with_the_definition_of_a_return() -> None:
     deviation = math.sqrt((returns[-128:] ** 2).sum() / 128)
     expected = (mids[-1] / mids[-9] - 1) / (deviation * math.sqrt(8))
     assert stream(messages, DEFAULT_FEATURES)[-1][1] == pytest.approx(expected, rel=1e-6)
+
+
+def test_queue_imbalance_is_the_mean_over_the_quotes_of_its_window() -> None:
+    spec = FeatureSpec(features=tuple(Feature(name="queue_imbalance", params={"events": n}) for n in (1, 3)))
+    ticks: list[Message] = [quote(0, 100, 101, 3, 1), quote(1, 100, 101, 1, 3), quote(2, 100, 101, 4, 0)]
+    ticks.append(Trade(instrument="X", ts_recv=3, price=101, size=1))
+    assert stream(ticks, spec)[-1].tolist() == [1.0, 0.25]
 
 
 def test_default_spec_has_eleven_values_of_order_one() -> None:
