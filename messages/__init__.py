@@ -8,7 +8,7 @@ from messages.clock import Clock, SystemClock, VirtualClock
 from messages.codec import UnknownMessage, decode, encode
 from messages.control import Activate, Adjust, Flatten, Halt, Limits, LogStarted, Override, Resume, Rollout, control_key
 from messages.dead_letters import DeadLetter
-from messages.decisions import DecisionBatch, Denial, DenialCode, LoggedStep, OutcomeCode, Step
+from messages.decisions import Decision, DecisionBatch, Denial, DenialCode, LoggedStep, OutcomeCode, Step
 from messages.errors import (
     BadMessage,
     BusTimeout,
@@ -29,7 +29,7 @@ from messages.training import TrainProgress, TrainRequest, TrainResult
 
 __all__ = [
     "TOPICS", "Activate", "Adjust", "Alert", "BadMessage", "Bar", "BundleReady", "Bus", "BusTimeout", "BusUnavailable",
-    "Cancel", "Checkpoint", "Claim", "Clock", "Consumer", "DeadLetter", "DecisionBatch", "Denial", "DenialCode",
+    "Cancel", "Checkpoint", "Claim", "Clock", "Consumer", "DeadLetter", "Decision", "DecisionBatch", "Denial", "DenialCode",
     "ExecutionReport", "Fatal", "FencedProducer", "Flatten", "Halt", "Heartbeat", "Limits", "LogStarted", "LoggedStep",
     "NewRecord", "Observation", "Order", "OutcomeCode", "Override", "Partition", "Producer", "ProducerFenced", "Quote",
     "Record", "Refused", "RejectCode", "Rejected", "ReportStatus", "Resume", "Retryable", "RiskSnapshot", "Rollout",

@@ -92,17 +92,25 @@ class RiskAlive(Struct, frozen=True, kw_only=True, tag=True):
     alive: bool
 
 
+class MarketGap(Struct, frozen=True, kw_only=True, tag=True):
+    """Step input: market offsets [market_from, market_to) are lost (retention) or hold no record; none is decided."""
+
+    market_from: Offset
+    market_to: Offset
+
+
 class Timer(Struct, frozen=True, kw_only=True, tag=True):
     """Step input: nothing but time has passed."""
 
 
-StepInput = ControlApplied | BundleActivated | RiskAlive | Timer
+StepInput = ControlApplied | BundleActivated | RiskAlive | MarketGap | Timer
 
 
 class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The one way into a shard: what it reads in one go, in the order inputs, reports, market.
 
-    `n` is dense per shard; market records [market_from, market_to) of the shard's partition, at most 64, may be empty;
+    `n` is dense per shard; market records [market_from, market_to) of the shard's partition, at most 64, may be empty
+    (a range that is lost stands among the inputs as MarketGap and is covered, not counted);
     `clock_ns` never goes back; `reports_to` is the offset up to which reports apply.
     """
 

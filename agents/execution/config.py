@@ -1,0 +1,35 @@
+"""Execution's settings."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Milliseconds = Annotated[int, Meta(gt=0)]
+
+
+class DecisionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What decisions depend on besides the bundle: part of a recording, so that replay decides alike.
+
+    `max_decision_age_ms`: no decision on an older record. `order_timeout_ms`: an order without answer is cancelled.
+    `max_policy_errors`: as many in a row bring the fallback. `conflate`: decide only the newest record of an instrument
+    in a step.
+    """
+
+    max_decision_age_ms: Milliseconds = 1_000
+    order_timeout_ms: Milliseconds = 5_000
+    max_policy_errors: Annotated[int, Meta(ge=1)] = 5
+    conflate: bool = True
+
+
+class ExecutionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the shell runs. Times in ms; `outbox` counts batches of orders, `checkpoint_records` market records."""
+
+    group: str = "execution"
+    flush_interval_ms: Milliseconds = 100
+    checkpoint_interval_ms: Milliseconds = 5_000
+    checkpoint_records: Annotated[int, Meta(gt=0)] = 50_000
+    risk_timeout_ms: Milliseconds = 5_000
+    timer_interval_ms: Milliseconds = 500
+    outbox: Annotated[int, Meta(gt=0)] = 256
+    staging_timeout_ms: Milliseconds = 20_000
+    decisions: DecisionConfig = DecisionConfig()

@@ -1,0 +1,266 @@
+"""One owned shard, live: steps go in, orders go out with their log, then `decisions` and checkpoints follow.
+
+`step` is synchronous: what it decides is queued for sending before it returns, and nothing is awaited in between. The
+tasks behind it send in order, one batch in flight, so that a batch is never on the topic without the ones before it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from agents.execution.config import ExecutionConfig
+from agents.execution.journal import Journal
+from agents.execution.ownership import Ownership, take_ownership
+from agents.execution.recovery import Recovered, recover
+from agents.execution.shard import Shard, state_digest
+from agents.lifecycle.status import dead_letter
+from messages import Bus, Checkpoint, Clock, LoggedStep, NewRecord, Partition, Producer, Record, Step, encode
+from messages.decisions import MAX_STEP_RECORDS, MarketGap, StepInput
+
+REPORTS_POLL_S = 0.05
+STEPS_A_FLUSH = 2_000
+
+
+class _Batch(Struct, frozen=True, kw_only=True):
+    n: int
+    records: tuple[NewRecord, ...]
+
+
+class ShardRunner:
+    """Owns one shard from Claim to release. Any error of its tasks ends it: recover with a new runner."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        *,
+        bus: Bus,
+        clock: Clock,
+        config: ExecutionConfig,
+        owner: str,
+        dead_letters: Producer,
+        on_step: Callable[[LoggedStep, int], None] | None = None,
+    ) -> None:
+        self.shard = shard
+        self._bus, self._clock, self._config, self._owner = bus, clock, config, owner
+        self._dead_letter_producer = dead_letters
+        self._on_step = on_step
+        self._ownership: Ownership | None = None
+        self._journal = Journal(partition=shard.partition, epoch=0, next_step=0)
+        self._outbox: deque[_Batch] = deque()
+        self._sending = asyncio.Event()
+        self._room = asyncio.Event()
+        self._reports: deque[Record] = deque()
+        self._dead: deque[NewRecord] = deque()
+        self._orders_to = self._decisions_to = 0
+        self._snapshot: Checkpoint | None = None
+        self._checkpointed_ns = 0
+        self._checkpointed_to = 0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of this owner."""
+        return self._owned.epoch
+
+    @property
+    def _owned(self) -> Ownership:
+        if self._ownership is None:
+            raise RuntimeError("the shard is not claimed yet; call recover first")
+        return self._ownership
+
+    async def recover(self) -> Recovered:
+        """Claim the shard, rebuild its state from the log, and write on what stood only in headers of `orders`."""
+        self._ownership = owned = await take_ownership(self._bus, self.shard.partition, self._owner)
+        recovered = await recover(self._bus, self.shard, owned)
+        self.shard.epoch = owned.epoch
+        self._orders_to, self._decisions_to = owned.epoch + 1, owned.decisions_claim + 1
+        self._journal = Journal(partition=self.shard.partition, epoch=owned.epoch, next_step=self.shard.n)
+        for start in range(0, len(recovered.unlogged), STEPS_A_FLUSH):
+            await self._publish_decisions(recovered.unlogged[start : start + STEPS_A_FLUSH])
+        await self._write_checkpoint(self._take_snapshot())
+        return recovered
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another step may be made: the outbox is bounded."""
+        return len(self._outbox) < self._config.outbox
+
+    async def wait_for_room(self) -> None:
+        """Return when orders have been acknowledged so that another step may be made."""
+        while not self.has_room:
+            self._room.clear()
+            await self._room.wait()
+
+    def step(self, market: Sequence[Record], inputs: Sequence[StepInput] = ()) -> None:
+        """Make steps of these market records, which follow the last ones, and queue what they decide.
+
+        Inputs go into the first step; without records there is one empty step.
+        """
+        chunks = _chunks(market, self.shard.market_to)
+        for index, (gap, chunk) in enumerate(chunks):
+            self._one_step(chunk, (*gap, *(inputs if index == 0 else ())))
+
+    def _one_step(self, market: Sequence[Record], inputs: tuple[StepInput, ...]) -> None:
+        started = self._clock.perf_ns()
+        reports = tuple(self._reports)
+        self._reports.clear()
+        step = Step(
+            n=self.shard.n,
+            market_from=self.shard.market_to,
+            market_to=_end_of(market, inputs, self.shard.market_to),
+            clock_ns=max(self._clock.now_ns(), self.shard.clock_ns),
+            reports_to=reports[-1].offset + 1 if reports else self.shard.reports_to,
+            inputs=inputs,
+        )
+        logged = self.shard.step(step, market, reports)
+        header = self._journal.add(logged)
+        if header is not None:
+            self._outbox.append(_Batch(n=step.n, records=_order_records(logged, header)))
+            self._sending.set()
+        if self._on_step is not None:
+            self._on_step(logged, self._clock.perf_ns() - started)
+        self._park(market, reports, logged)
+
+    def _park(self, market: Sequence[Record], reports: Sequence[Record], logged: LoggedStep) -> None:
+        """Queue dead letters; they go out before the step is flushed, so a crash can repeat but not lose one."""
+        ts, agent_id = logged.step.clock_ns, self._owner
+        for record, decision in zip(market, logged.decisions, strict=True):
+            if decision.outcome == "refused" and isinstance(reason := self.shard.read_market(record), str):
+                self._dead.append(dead_letter(record, reason, agent_id=agent_id, ts=ts))
+        for record in reports:
+            if isinstance(report := self.shard.read_report(record), str):
+                self._dead.append(dead_letter(record, report, agent_id=agent_id, ts=ts))
+
+    async def send_orders(self) -> None:
+        """Send queued batches in order until cancelled. Raises ProducerFenced, BusTimeout: then the shard is done."""
+        partition = Partition("orders", self.shard.partition)
+        while True:
+            await self._sending.wait()
+            while self._outbox:
+                batch = self._outbox[0]
+                first = await self._owned.orders.publish_batch(partition, batch.records)
+                self._orders_to = first + len(batch.records)
+                self._journal.orders_acknowledged(batch.n)
+                self._outbox.popleft()
+                self._room.set()
+            self._sending.clear()
+
+    async def read_reports(self) -> None:
+        """Follow the shard's reports until cancelled; the next step applies them."""
+        partition = Partition("reports", self.shard.partition)
+        consumer = await self._bus.consumer()
+        try:
+            await consumer.assign({partition: self.shard.reports_to})
+            while True:
+                self._reports.extend(await consumer.poll(timeout_s=REPORTS_POLL_S))
+        finally:
+            await consumer.stop()
+
+    async def flush_often(self) -> None:
+        """Write `decisions` and checkpoints every flush interval until cancelled."""
+        while True:
+            await self._clock.sleep(self._config.flush_interval_ms / 1000)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write dead letters, then the steps whose orders are acknowledged, then a checkpoint that is due."""
+        while self._dead:
+            await self._dead_letter_producer.publish("dead-letters", self._dead[0])
+            self._dead.popleft()
+        steps = self._journal.flushable()
+        for start in range(0, len(steps), STEPS_A_FLUSH):
+            await self._publish_decisions(steps[start : start + STEPS_A_FLUSH])
+        await self._checkpoint()
+
+    async def drain(self) -> None:
+        """Return when all orders are acknowledged and all steps are on `decisions`, with a last checkpoint."""
+        while self._outbox:
+            self._room.clear()
+            await self._room.wait()
+        await self.flush()
+        await self._write_checkpoint(self._take_snapshot())
+
+    async def release(self) -> None:
+        """Close the producers."""
+        if self._ownership is not None:
+            await self._ownership.release()
+
+    async def _publish_decisions(self, steps: Sequence[LoggedStep]) -> None:
+        if not steps:
+            return
+        record = NewRecord(value=self._journal.batch(steps))
+        offset = await self._owned.log.publish("decisions", record, partition=self.shard.partition)
+        self._decisions_to = offset + 1
+        self._journal.decisions_acknowledged(steps[-1].step.n)
+
+    async def _checkpoint(self) -> None:
+        if self._snapshot is None and self._is_due():
+            self._snapshot = self._take_snapshot()
+        if self._snapshot is not None and self._is_logged(self._snapshot.n):
+            snapshot, self._snapshot = self._snapshot, None
+            await self._write_checkpoint(snapshot)
+
+    def _is_due(self) -> bool:
+        elapsed_ns = self._clock.now_ns() - self._checkpointed_ns
+        return (
+            elapsed_ns >= self._config.checkpoint_interval_ms * 1_000_000
+            or self.shard.market_to - self._checkpointed_to >= self._config.checkpoint_records
+        )
+
+    def _is_logged(self, n: int) -> bool:
+        """Whether all steps below `n` are on `decisions`."""
+        return self._journal.first_pending(default=n) >= n
+
+    def _take_snapshot(self) -> Checkpoint:
+        """The tails begin where this owner's acknowledged records end now: later steps are all behind that."""
+        self._checkpointed_ns, self._checkpointed_to = self._clock.now_ns(), self.shard.market_to
+        state = self.shard.snapshot()
+        return Checkpoint(
+            partition=self.shard.partition,
+            epoch=self._owned.epoch,
+            n=self.shard.n,
+            clock_ns=self.shard.clock_ns,
+            market_to=self.shard.market_to,
+            ring_from=self.shard.ring_from,
+            reports_to=self.shard.reports_to,
+            orders_to=self._orders_to,
+            decisions_to=self._decisions_to,
+            state=state,
+            digest=state_digest(state),
+        )
+
+    async def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        record = NewRecord(key=str(self.shard.partition).encode(), value=encode(checkpoint))
+        await self._owned.log.publish("checkpoints", record, partition=self.shard.partition)
+
+
+def _chunks(market: Sequence[Record], market_to: int) -> list[tuple[tuple[MarketGap, ...], Sequence[Record]]]:
+    """Cut records into steps of at most MAX_STEP_RECORDS, a new one wherever offsets are missing before it."""
+    if not market:
+        return [((), ())]
+    chunks: list[tuple[tuple[MarketGap, ...], Sequence[Record]]] = []
+    start, expected = 0, market_to
+    gap: tuple[MarketGap, ...] = ()
+    for index, record in enumerate(market):
+        if record.offset != expected or index - start == MAX_STEP_RECORDS:
+            if index > start:
+                chunks.append((gap, market[start:index]))
+            start = index
+            gap = (MarketGap(market_from=expected, market_to=record.offset),) if record.offset != expected else ()
+        expected = record.offset + 1
+    chunks.append((gap, market[start:]))
+    return chunks
+
+
+def _end_of(market: Sequence[Record], inputs: Sequence[StepInput], market_to: int) -> int:
+    if market:
+        return market[-1].offset + 1
+    return max((gap.market_to for gap in inputs if isinstance(gap, MarketGap)), default=market_to)
+
+
+def _order_records(logged: LoggedStep, header: bytes) -> tuple[NewRecord, ...]:
+    return tuple(
+        NewRecord(key=order.instrument.encode(), value=encode(order), headers=(("log", header),) if index == 0 else ())
+        for index, order in enumerate(logged.orders)
+    )
