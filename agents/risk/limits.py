@@ -1,0 +1,193 @@
+"""The limits file: what may be ordered and held, for all, for an instrument, for a strategy, and for the portfolio.
+
+A number given for an instrument or a strategy replaces the default; where both give one, the stricter counts. A
+bundle's own limits can only make it stricter still, and are denied under a code of their own.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import yaml
+from msgspec import Meta, Struct
+
+from agents.errors import SettingsError
+
+Amount = Annotated[float, Meta(gt=0, lt=1e18)]
+NotNegative = Annotated[float, Meta(ge=0, lt=1e18)]
+Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+Milliseconds = Annotated[int, Meta(ge=0, le=86_400_000)]
+BasisPoints = Annotated[float, Meta(gt=0, le=10_000)]
+Fraction = Annotated[float, Meta(gt=0, le=1)]
+
+
+class OrderLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of one strategy in one instrument, all of them in force. None: not limited by that number.
+
+    Quantities in units of the instrument, values in the account currency.
+    """
+
+    max_order_quantity: Amount | None = None
+    min_order_quantity: NotNegative = 0.0
+    max_order_value: Amount = 100_000.0
+    min_order_value: NotNegative = 0.0
+    max_position: Amount | None = None
+    max_gross_exposure: Amount = 1_000_000.0  # with all open orders filled, over all instruments of the shard
+    max_net_exposure: Amount = 1_000_000.0
+    max_open_orders: Count = 16
+    price_collar_bps: BasisPoints = 100.0  # limit price, or the touch for a market order, from the mid
+    price_collar_period_bps: BasisPoints = 500.0  # mid now from the mids of orders within the period
+    price_collar_period_ms: Milliseconds = 60_000
+    max_messages_per_s: Count = 1_000  # orders and cancels of the shard; cancels are counted, never blocked
+    duplicate_window_ms: Milliseconds = 20  # equal orders closer than this are denied; 0: not checked
+    max_repeated_executions: Count = 1_000  # orders in an instrument within the window; then a person is needed
+    repeated_execution_window_ms: Milliseconds = 60_000
+    max_reference_age_ms: Milliseconds = 5_000
+
+
+class OrderLimitChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The numbers that an instrument, a strategy or a bundle sets differently; units as in OrderLimits."""
+
+    max_order_quantity: Amount | None = None
+    min_order_quantity: NotNegative | None = None
+    max_order_value: Amount | None = None
+    min_order_value: NotNegative | None = None
+    max_position: Amount | None = None
+    max_gross_exposure: Amount | None = None
+    max_net_exposure: Amount | None = None
+    max_open_orders: Count | None = None
+    price_collar_bps: BasisPoints | None = None
+    price_collar_period_bps: BasisPoints | None = None
+    price_collar_period_ms: Milliseconds | None = None
+    max_messages_per_s: Count | None = None
+    duplicate_window_ms: Milliseconds | None = None
+    max_repeated_executions: Count | None = None
+    repeated_execution_window_ms: Milliseconds | None = None
+    max_reference_age_ms: Milliseconds | None = None
+
+
+class PortfolioLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the Risk agent watches over all shards. Passing one writes a Halt, or an Alert where it says so."""
+
+    max_drawdown: Fraction = 0.2  # of the highest equity so far: halted
+    max_daily_loss: Amount = 50_000.0  # currency, since the day's first equity: halted
+    max_gross_exposure: Amount = 2_000_000.0  # currency: reducing
+    max_net_exposure: Amount = 2_000_000.0  # currency: reducing
+    max_loss_streak: Count = 20  # losing round trips in a row: alert
+    max_reject_ratio: Fraction = 0.5  # of the last reject_window finished orders: alert
+    reject_window: Count = 100
+    max_market_age_ms: Milliseconds = 60_000  # an instrument with a position and no market data: alert
+    day_ends_at_s: Annotated[int, Meta(ge=0, lt=86_400)] = 0  # seconds after 00:00 UTC
+
+
+# Larger numbers are stricter here; everywhere else smaller ones are.
+_LARGER_IS_STRICTER = frozenset(
+    {
+        "min_order_quantity",
+        "min_order_value",
+        "price_collar_period_ms",
+        "duplicate_window_ms",
+        "repeated_execution_window_ms",
+    }
+)
+_FIELDS = OrderLimits.__struct_fields__
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The limits file. Every default is in force unless the file says otherwise."""
+
+    defaults: OrderLimits = OrderLimits()
+    instruments: dict[str, OrderLimitChanges] = {}
+    strategies: dict[str, OrderLimitChanges] = {}
+    portfolio: PortfolioLimits = PortfolioLimits()
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Limits":
+        """Return the limits in a YAML file. Raises SettingsError that names the key and what is wrong with it."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(f"limits file {path}", str(error)) from error
+        return cls.parse(text, where=f"limits file {path}")
+
+    @classmethod
+    def parse(cls, text: str, *, where: str = "limits") -> "Limits":
+        """Return the limits in a YAML text; errors as `read`."""
+        try:
+            raw = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SettingsError(where, f"is not YAML: {error}") from error
+        return cls.convert({} if raw is None else raw, where=where)
+
+    @classmethod
+    def convert(cls, raw: object, *, where: str = "limits") -> "Limits":
+        """Return the limits in plain dicts and numbers; errors as `read`."""
+        try:
+            limits = msgspec.convert(raw, cls)
+        except msgspec.ValidationError as error:
+            raise SettingsError(where, str(error)) from error
+        for name in limits.instruments or ("",):
+            for strategy in limits.strategies or ("",):
+                _check_order(limits.for_pair(strategy, name), where=f"{where} ({strategy or '*'}, {name or '*'})")
+        return limits
+
+    def for_pair(self, strategy: str, instrument: str) -> OrderLimits:
+        """Return the limits in force for a strategy in an instrument."""
+        overrides = [
+            changes
+            for changes in (self.instruments.get(instrument), self.strategies.get(strategy))
+            if changes is not None
+        ]
+        if not overrides:
+            return self.defaults
+        return msgspec.structs.replace(self.defaults, **_strictest(overrides))
+
+    def changed(self, changes: Mapping[str, float]) -> "Limits":
+        """Return the limits with numbers replaced, as `Limits` messages on `control` carry them.
+
+        Keys are dotted: `defaults.F`, `portfolio.F`, `instruments.NAME.F`, `strategies.NAME.F` (NAME may hold dots).
+        Raises SettingsError when a key or a number is impossible; then none is applied.
+        """
+        raw = msgspec.to_builtins(self)
+        for key, value in changes.items():
+            section, _, rest = key.partition(".")
+            name, _, field = rest.rpartition(".")
+            named = section in {"instruments", "strategies"}
+            if section not in raw or not field or named != bool(name):
+                raise SettingsError(f"limits change {key}", "is no `defaults.FIELD` or `instruments.NAME.FIELD`")
+            target = raw[section].setdefault(name, {}) if named else raw[section]
+            target[field] = int(value) if float(value).is_integer() else value
+        return Limits.convert(raw, where="limits change")
+
+
+def bundle_limits(raw: Mapping[str, float], *, where: str = "bundle limits") -> OrderLimitChanges:
+    """Return a bundle's limits as numbers of the same names. Raises SettingsError for unknown names and bad values."""
+    try:
+        return msgspec.convert(dict(raw), OrderLimitChanges)
+    except msgspec.ValidationError as error:
+        raise SettingsError(where, str(error)) from error
+
+
+def stricter(limits: OrderLimits, changes: OrderLimitChanges) -> OrderLimits:
+    """Return `limits` made stricter where `changes` asks for it, never looser."""
+    own = msgspec.convert(msgspec.to_builtins(limits), OrderLimitChanges)
+    return msgspec.structs.replace(limits, **_strictest([own, changes]))
+
+
+def _strictest(overrides: Iterable[OrderLimitChanges]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for changes in overrides:
+        for field in _FIELDS:
+            value = getattr(changes, field)
+            if value is not None:
+                pick = max if field in _LARGER_IS_STRICTER else min
+                found[field] = value if field not in found else pick(found[field], value)
+    return found
+
+
+def _check_order(limits: OrderLimits, *, where: str) -> None:
+    if limits.max_order_quantity is not None and limits.min_order_quantity > limits.max_order_quantity:
+        raise SettingsError(where, "min_order_quantity is above max_order_quantity: nothing could be ordered")
+    if limits.min_order_value > limits.max_order_value:
+        raise SettingsError(where, "min_order_value is above max_order_value: nothing could be ordered")

@@ -1,0 +1,102 @@
+"""Limits in whole steps and integer 1e-9 of the currency, ready to compare."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from agents.errors import SettingsError
+from agents.risk.instruments import NANO, Instrument
+from agents.risk.limits import Limits, OrderLimits, bundle_limits, stricter
+
+_MILLI = 1_000_000
+_SLACK = 1e-9
+_MOST_COMPILED = 256
+
+
+class OrderRules(Struct, frozen=True, kw_only=True):
+    """The limits of one strategy in one instrument; None: no limit."""
+
+    limits: OrderLimits
+    quantity_step: float
+    nanos_per_tick_lot: int
+    min_lots: int
+    max_lots: int | None
+    min_value: int
+    max_value: int
+    max_position: int | None
+    max_gross: int
+    max_net: int
+    max_age_ns: int
+    duplicate_ns: int
+    repeated_ns: int
+    collar_period_ns: int
+
+    def quantity(self, lots: int) -> float:
+        """Return lots in units, for denials."""
+        return lots * self.quantity_step
+
+
+class RuleBook:
+    """Compiles rules on first use. A bundle's limits are told apart by identity: hand in the same mapping each time."""
+
+    def __init__(self, limits: Limits, instruments: Mapping[str, Instrument]) -> None:
+        self._limits = limits
+        self._instruments = instruments
+        self._plain: dict[tuple[str, str], OrderRules] = {}
+        # The mapping is kept beside what came of it, so that its id is not given to another.
+        self._bundled: dict[tuple[str, str, int], tuple[Mapping[str, float], OrderRules | None]] = {}
+
+    def plain(self, strategy: str, instrument: str) -> OrderRules | None:
+        """Return the rules of the limits file; None for an unknown instrument."""
+        rules = self._plain.get((strategy, instrument))
+        if rules is None and (reference := self._instruments.get(instrument)) is not None:
+            rules = compile_rules(self._limits.for_pair(strategy, instrument), reference)
+            self._plain[strategy, instrument] = rules
+        return rules
+
+    def bundled(self, strategy: str, instrument: str, raw: Mapping[str, float]) -> OrderRules | None:
+        """Return the rules made stricter by a bundle's limits; None when those can't be understood."""
+        key = (strategy, instrument, id(raw))
+        known = self._bundled.get(key)
+        if known is None:
+            if len(self._bundled) >= _MOST_COMPILED:
+                self._bundled.clear()
+            known = self._bundled[key] = (raw, self._compile(strategy, instrument, raw))
+        return known[1]
+
+    def _compile(self, strategy: str, instrument: str, raw: Mapping[str, float]) -> OrderRules | None:
+        try:
+            limits = stricter(self._limits.for_pair(strategy, instrument), bundle_limits(raw))
+        except SettingsError:
+            return None
+        return compile_rules(limits, self._instruments[instrument])
+
+
+def compile_rules(limits: OrderLimits, instrument: Instrument) -> OrderRules:
+    """Return limits in the steps of an instrument, rounded to the strict side."""
+    return OrderRules(
+        limits=limits,
+        quantity_step=instrument.quantity_step,
+        nanos_per_tick_lot=instrument.nanos_per_tick_lot,
+        min_lots=-_whole_lots(-limits.min_order_quantity, instrument),
+        max_lots=_at_most(limits.max_order_quantity, instrument),
+        min_value=round(limits.min_order_value * NANO),
+        max_value=round(limits.max_order_value * NANO),
+        max_position=_at_most(limits.max_position, instrument),
+        max_gross=round(limits.max_gross_exposure * NANO),
+        max_net=round(limits.max_net_exposure * NANO),
+        max_age_ns=limits.max_reference_age_ms * _MILLI,
+        duplicate_ns=limits.duplicate_window_ms * _MILLI,
+        repeated_ns=limits.repeated_execution_window_ms * _MILLI,
+        collar_period_ns=limits.price_collar_period_ms * _MILLI,
+    )
+
+
+def _at_most(quantity: float | None, instrument: Instrument) -> int | None:
+    return None if quantity is None else _whole_lots(quantity, instrument)
+
+
+def _whole_lots(quantity: float, instrument: Instrument) -> int:
+    """Return the lots that fit into a quantity; a number on the grid is not lost to its binary form."""
+    lots = quantity / instrument.quantity_step
+    return int((lots + abs(lots) * _SLACK + _SLACK) // 1)
