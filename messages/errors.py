@@ -49,6 +49,14 @@ class BusUnavailable(Retryable):
         self.url, self.detail = url, detail
 
 
+class PartitionLost(Retryable):
+    """Raised when a group's member acts on a partition that it doesn't hold (any more)."""
+
+    def __init__(self, operation: str, detail: str) -> None:
+        super().__init__(f"{operation}: {detail}; the group has moved the partition, go on with those held")
+        self.operation, self.detail = operation, detail
+
+
 class ProducerFenced(Fatal):
     """Raised when another owner has taken over this producer's id. Never retried."""
 

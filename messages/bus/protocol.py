@@ -12,6 +12,8 @@ from msgspec import Struct
 from messages.codec import Headers
 from messages.topics import Topic
 
+MAX_BATCH_BYTES = 1_000_000  # what one append may hold in all; brokers take 1 MiB by default
+
 
 class Partition(NamedTuple):
     """A topic's partition."""
@@ -71,7 +73,12 @@ class Producer(Protocol):
 
 
 class FencedProducer(Producer, Protocol):
-    """A producer that the broker refuses once another has taken over its id: each call then raises ProducerFenced."""
+    """The owner of a producer id.
+
+    From a newer owner's first append to a partition on, older owners' appends there raise ProducerFenced and have no
+    effect; elsewhere they may still succeed: a broker knows a partition's newest owner from the partition alone. So a
+    new owner appends first (its Claim) and reads after that. Once fenced, every call raises ProducerFenced.
+    """
 
 
 class RebalanceListener(Protocol):
@@ -122,7 +129,11 @@ class Consumer(Protocol):
         ...
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Store the group's next offset for each partition. Never blocks reading; raises BusTimeout."""
+        """Store the group's next offset for each partition; one lower than before is ignored.
+
+        Raises BusTimeout, PartitionLost when this member doesn't hold a partition (any more), and Refused without a
+        group.
+        """
         ...
 
     async def committed(self, partition: Partition) -> int | None:
@@ -147,7 +158,7 @@ class Bus(Protocol):
         ...
 
     async def take_over(self, producer_id: str) -> FencedProducer:
-        """Return a producer that owns `producer_id`; every earlier owner is fenced before this returns."""
+        """Return a producer that owns `producer_id`: it fences every earlier owner wherever it appends."""
         ...
 
     async def consumer(self) -> Consumer:

@@ -1,0 +1,112 @@
+"""How the Kafka bus waits: every call has a bound, every aiokafka error becomes one of ours."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    InvalidProducerEpoch,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    RequestTimedOutError,
+)
+from aiokafka.errors import ProducerFenced as RawProducerFenced
+from aiokafka.record import default_records
+from msgspec import Struct
+
+from messages.errors import BusTimeout, BusUnavailable, PartitionLost, ProducerFenced, Refused, TickpilotError
+
+T = TypeVar("T")
+_log = logging.getLogger("tickpilot.bus")
+_ABORT_S = 1.0
+
+
+class KafkaTimeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the Kafka bus waits before it raises BusTimeout, in seconds, and how often it asks."""
+
+    start_s: float = 10.0  # connect, and find the cluster's brokers
+    send_s: float = 10.0  # one acknowledgement; after it the record's fate is unknown
+    request_s: float = 5.0  # one request to one broker, before the connection is given up and made anew
+    commit_s: float = 5.0
+    metadata_s: float = 10.0  # offsets, topics, creation
+    stop_s: float = 5.0  # flush, leave and close; then connections are cut
+    session_s: float = 6.0  # a group forgets a member that was silent for so long
+    rebalance_s: float = 10.0  # a group waits so long for its members to give up partitions
+    revoke_s: float = 8.0  # on_revoked has so long before partitions go anyway
+    heartbeat_ms: int = 300
+    fetch_wait_ms: int = 20  # a drained partition waits so long for an idle one: one fetch is in flight per broker
+    retry_backoff_ms: int = 20
+
+
+async def bounded(url: str, operation: str, work: Awaitable[T], timeout_s: float) -> T:
+    """Return what `work` returns, within `timeout_s`. Raises BusTimeout, or aiokafka's error as one of ours."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await work
+    except TimeoutError as error:
+        raise BusTimeout(operation, timeout_s) from error
+    except (KafkaError, OSError, RuntimeError) as error:
+        raise as_bus_error(error, url, operation, timeout_s) from error
+
+
+async def started(url: str, what: str, start: Callable[[], Awaitable[None]], timeout_s: float) -> None:
+    """Start a client. Raises BusUnavailable when no broker answers within `timeout_s`."""
+    try:
+        await bounded(url, f"starting {what}", start(), timeout_s)
+    except BusTimeout as error:
+        raise BusUnavailable(url, f"no broker answered within {timeout_s:g} s while starting {what}") from error
+
+
+def as_bus_error(
+    error: Exception, url: str, operation: str, timeout_s: float, producer_id: str | None = None
+) -> TickpilotError:
+    """Return the error of our hierarchy for one of aiokafka's, of a socket, or of uvloop's closed transports."""
+    if isinstance(error, TickpilotError):
+        return error
+    if isinstance(error, (RawProducerFenced, InvalidProducerEpoch)) and producer_id is not None:
+        return ProducerFenced(producer_id)
+    if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
+        return Refused(f"{operation}: the broker or the client finds it too large ({error}); send less at once")
+    if isinstance(error, (KafkaTimeoutError, RequestTimedOutError)):
+        return BusTimeout(operation, timeout_s)
+    if isinstance(error, (CommitFailedError, IllegalStateError)):
+        return PartitionLost(operation, str(error))
+    return BusUnavailable(url, f"{operation}: {type(error).__name__}: {error}")
+
+
+async def closed(
+    url: str, what: str, close: Coroutine[Any, Any, None], abort: Callable[[], None], stop_s: float
+) -> None:
+    """Wait for `close`, at most `stop_s`; then `abort` cuts the connections. Raises BusTimeout if it came to that.
+
+    Closing runs in a task of its own: aiokafka's `stop` may raise a CancelledError that is nobody's cancellation.
+    """
+    task = asyncio.create_task(close, name=f"closing {what}")
+    try:
+        _, pending = await asyncio.wait({task}, timeout=stop_s)
+    except asyncio.CancelledError:
+        abort()
+        task.cancel()
+        raise
+    if pending:
+        abort()
+        await asyncio.wait({task}, timeout=_ABORT_S)
+        task.cancel()
+        await asyncio.wait({task}, timeout=_ABORT_S)
+    if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+        _log.warning("client did not close cleanly what=%s url=%s error=%r", what, url, error)
+    if pending:
+        raise BusTimeout(f"stopping {what}", stop_s)
+
+
+def warn_if_slow() -> bool:
+    """Return whether aiokafka lacks its compiled record parser, 28 times faster than the other; say it loudly."""
+    is_slow: bool = default_records.DefaultRecordBatchBuilder is default_records._DefaultRecordBatchBuilderPy  # noqa: SLF001 - there is no public way to ask
+    if is_slow:
+        _log.error("aiokafka runs without its compiled extension, 28 times slower: install a wheel of it")
+    return is_slow

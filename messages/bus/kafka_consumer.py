@@ -1,0 +1,278 @@
+"""Consumers on Kafka: partitions assigned by hand, or a group's with the rebalance heard from inside `poll`."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
+
+from messages.bus.kafka_calls import KafkaTimeouts, as_bus_error, bounded, closed, started
+from messages.bus.kafka_group import GroupNews
+from messages.bus.kafka_producer import cut
+from messages.bus.protocol import Partition, RebalanceListener, Record
+from messages.errors import Refused, TopicMismatch
+
+CountPartitions = Callable[[str], Awaitable[int]]
+
+
+class KafkaConsumer:
+    """One aiokafka consumer with its own connections; with `group`, a member that commits by hand."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        prefix: str,
+        connection: dict[str, Any],
+        timeouts: KafkaTimeouts,
+        count: CountPartitions,
+        on_stop: Callable[["KafkaConsumer"], None],
+        group: str | None = None,
+        member: str | None = None,
+    ) -> None:
+        self._url, self._prefix, self._timeouts, self._count = url, prefix, timeouts, count
+        self._on_stop = on_stop
+        self._group = group
+        self._news: GroupNews | None = None
+        self._assigned: list[Partition] = []
+        self._paused: set[Partition] = set()
+        self._committed: dict[Partition, int] = {}
+        self._waiter: asyncio.Future[None] | None = None
+        self._stopped = False
+        # A member's join request is answered only when the whole group has joined.
+        request_s = timeouts.request_s if group is None else timeouts.rebalance_s + timeouts.request_s
+        self._raw = AIOKafkaConsumer(
+            **connection,
+            group_id=None if group is None else prefix + group,
+            group_instance_id=member,
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # positions are always given: a position that doesn't exist is news, not a jump
+            isolation_level="read_uncommitted",
+            fetch_max_wait_ms=timeouts.fetch_wait_ms,
+            session_timeout_ms=round(timeouts.session_s * 1000),
+            rebalance_timeout_ms=round(timeouts.rebalance_s * 1000),
+            heartbeat_interval_ms=timeouts.heartbeat_ms,
+            request_timeout_ms=round(request_s * 1000),
+            retry_backoff_ms=timeouts.retry_backoff_ms,
+        )
+
+    async def start(self) -> None:
+        """Connect. Raises BusUnavailable."""
+        try:
+            await started(self._url, "a consumer", self._raw.start, self._timeouts.start_s)
+        except BaseException:
+            self._stopped = True
+            self._on_stop(self)
+            await self._close()
+            raise
+
+    def join(self, topics: Sequence[str], listener: RebalanceListener) -> None:
+        """Ask to become a member; the first assignment is heard in a poll."""
+        self._news = GroupNews(
+            listener=listener,
+            prefix=self._prefix,
+            revoke_s=self._timeouts.revoke_s,
+            wake=self._wake,
+            take=self._place,
+        )
+        self._raw.subscribe([self._prefix + topic for topic in topics], listener=self._news.bridge)
+
+    async def poll(self, *, max_records: int = 512, timeout_s: float = 1.0) -> list[Record]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        await asyncio.sleep(0)  # buffered records come without a pause: heartbeats would starve in a tight loop
+        while not self._stopped:
+            if self._news is not None:
+                await self._news.hear()
+            if self._held and (self._news is None or not self._news.is_rebalancing):
+                if records := await self._take(max_records):
+                    return records
+            elif self._news is not None:
+                self._check_coordinator()
+            left_s = deadline - loop.time()
+            if left_s <= 0 or self._stopped:
+                break
+            await self._wait(left_s)
+        return []
+
+    async def _take(self, max_records: int) -> list[Record]:
+        """Return what is buffered. Between this and `_wait` nothing may be awaited: a wake-up would be lost."""
+        try:
+            batches = await self._raw.getmany(max_records=max_records)
+        except OffsetOutOfRangeError as error:
+            await self._find_position(error)
+            return []
+        except (KafkaError, OSError, RuntimeError) as error:
+            raise as_bus_error(error, self._url, "poll", 0) from error
+        skip = len(self._prefix)
+        return [
+            Record(
+                topic=record.topic[skip:],
+                partition=record.partition,
+                offset=record.offset,
+                timestamp_ms=record.timestamp,
+                key=record.key,
+                value=record.value,
+                headers=record.headers,
+            )
+            for record in itertools.chain.from_iterable(batches.values())
+        ]
+
+    def _check_coordinator(self) -> None:
+        try:
+            self._raw._coordinator.check_errors()  # noqa: SLF001 - getmany does it, but only with an assignment
+        except KafkaError as error:
+            raise as_bus_error(error, self._url, "poll", 0) from error
+
+    async def _wait(self, timeout_s: float) -> None:
+        """Wait for fetched records or for news of the group, whichever is first."""
+        waiter = self._raw._fetcher._create_fetch_waiter()  # noqa: SLF001 - getmany's own waiter, which news can wake too
+        self._waiter = waiter
+        if self._news is not None and self._news.is_waiting:
+            self._wake()
+        await asyncio.wait({waiter}, timeout=timeout_s)
+        self._waiter = None
+        if not waiter.done():
+            waiter.cancel()
+        elif not waiter.cancelled():
+            waiter.exception()  # told again by the next getmany
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _find_position(self, error: OffsetOutOfRangeError) -> None:
+        """Go on at the first record left when retention was faster; refuse a position past the end."""
+        for raw, offset in dict(error.args[0]).items():
+            partition = self._ours(raw)
+            beginning = (await self.beginning_offsets([partition]))[partition]
+            if offset > beginning:
+                end = (await self.end_offsets([partition]))[partition]
+                if offset > end:
+                    detail = (
+                        f"partition {partition.number} ends at {end}, but {offset} was to be read: records were lost"
+                    )
+                    raise TopicMismatch(partition.topic, detail)
+            elif self.position(partition) == offset:
+                await self.seek(partition, beginning)
+
+    async def assign(self, positions: Mapping[Partition, int]) -> None:
+        if self._group is not None:
+            raise Refused("assign is not for members of a group; use Bus.consumer")
+        await self._check(positions)
+        self._assigned = list(positions)
+        if positions:
+            self._raw.assign([self._raw_of(partition) for partition in positions])
+        for partition, offset in positions.items():
+            self._raw.seek(self._raw_of(partition), offset)
+        self.pause(self._paused)
+        self._wake()
+
+    async def seek(self, partition: Partition, offset: int) -> None:
+        if partition in self._held:
+            self._raw.seek(self._raw_of(partition), offset)
+            self._wake()
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        self._paused.update(partitions)
+        self._raw.pause(*(self._raw_of(partition) for partition in self._paused if partition in self._held))
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        resumed = [partition for partition in partitions if partition in self._paused]
+        self._paused.difference_update(resumed)
+        self._raw.resume(*(self._raw_of(partition) for partition in resumed if partition in self._held))
+        self._wake()
+
+    def position(self, partition: Partition) -> int:
+        if partition not in self._held:
+            raise KeyError(partition)
+        assignment = self._raw._subscription.subscription.assignment  # noqa: SLF001 - the public one is a coroutine
+        position: int = assignment.state_value(self._raw_of(partition)).position
+        return position
+
+    async def beginning_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        return await self._offsets(self._raw.beginning_offsets, "reading beginning offsets", list(partitions))
+
+    async def end_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        return await self._offsets(self._raw.end_offsets, "reading end offsets", list(partitions))
+
+    async def _offsets(
+        self,
+        ask: Callable[[list[TopicPartition]], Awaitable[dict[TopicPartition, int]]],
+        what: str,
+        of: list[Partition],
+    ) -> dict[Partition, int]:
+        await self._check(of)
+        raw = [self._raw_of(partition) for partition in of]
+        offsets = await bounded(self._url, what, ask(raw), self._timeouts.metadata_s)
+        return {self._ours(partition): offset for partition, offset in offsets.items()}
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        if self._group is None:
+            raise Refused("commit needs a group; use Bus.subscribe")
+        new = {p: offset for p, offset in offsets.items() if offset > self._committed.get(p, -1)}
+        if not new:
+            return
+        raw = {self._raw_of(partition): offset for partition, offset in new.items()}
+        await bounded(self._url, "commit", self._raw.commit(raw), self._timeouts.commit_s)
+        self._committed.update(new)
+
+    async def committed(self, partition: Partition) -> int | None:
+        if self._group is None:
+            return None
+        stored: int | None = await bounded(
+            self._url,
+            "reading a committed offset",
+            self._raw.committed(self._raw_of(partition)),
+            self._timeouts.commit_s,
+        )
+        return stored
+
+    async def stop(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
+        self._on_stop(self)
+        self._wake()
+        try:
+            if self._news is not None:
+                await self._news.leave()
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        await closed(self._url, "a consumer", self._raw.stop(), lambda: cut(self._raw._client), self._timeouts.stop_s)  # noqa: SLF001 - as `cut` needs it
+
+    async def _place(self, assigned: list[Partition]) -> bool:
+        """Place the positions of what was assigned, so that they are known when the listener hears of it.
+
+        Returns False when the group has moved on meanwhile.
+        """
+        stored = {partition: await self.committed(partition) for partition in assigned}
+        fresh = [partition for partition, offset in stored.items() if offset is None]
+        beginnings = await self.beginning_offsets(fresh) if fresh else {}
+        try:
+            for partition, offset in stored.items():
+                self._raw.seek(self._raw_of(partition), beginnings[partition] if offset is None else offset)
+        except IllegalStateError:
+            return False
+        self._paused = set()
+        self._committed = {partition: offset for partition, offset in stored.items() if offset is not None}
+        return True
+
+    @property
+    def _held(self) -> list[Partition]:
+        return self._assigned if self._news is None else self._news.held
+
+    async def _check(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            if not 0 <= partition.number < await self._count(partition.topic):
+                raise TopicMismatch(partition.topic, f"has no partition {partition.number}")
+
+    def _raw_of(self, partition: Partition) -> TopicPartition:
+        return TopicPartition(self._prefix + partition.topic, partition.number)
+
+    def _ours(self, partition: TopicPartition) -> Partition:
+        return Partition(partition.topic[len(self._prefix) :], partition.partition)
