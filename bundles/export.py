@@ -1,0 +1,241 @@
+"""From a trained model to the files of a bundle, with the proof that they act alike."""
+
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict, Unpack
+
+import msgspec
+import numpy as np
+
+from bundles.actions import ActionMapping
+from bundles.archive import canonical
+from bundles.errors import BundleRefused, ExportFailed, PolicyError
+from bundles.features import FeatureSpec
+from bundles.golden import encode_golden
+from bundles.manifest import (
+    GOLDEN_NAME,
+    MANIFEST_NAME,
+    POLICY_NAME,
+    PROOF_NAME,
+    SIGNATURE_NAME,
+    BundleFile,
+    Input,
+    Manifest,
+    Space,
+    encode_manifest,
+)
+from bundles.proof import MIN_PROOF_OBSERVATIONS, Answers, Array, Proof, probe_observations, prove
+from bundles.scan import check_archive
+from bundles.signing import SigningKey, sign
+
+
+class BundleFacts(TypedDict):
+    """What a bundle says of itself and the model can't know. `created`, `expires` in ns UTC.
+
+    `key` None leaves it unsigned. `observations` float32 [N, ...]: real ones, for the statistics, the proof and the
+    golden vectors; made-up ones fill up.
+    """
+
+    strategy: str
+    instruments: tuple[str, ...]
+    features: FeatureSpec | None
+    actions: ActionMapping
+    sequence: int
+    created: int
+    key: SigningKey | None
+    run_name: str
+    policy_id: NotRequired[str]
+    expires: NotRequired[int | None]
+    limits: NotRequired[Mapping[str, float]]
+    training: NotRequired[Mapping[str, Any]]
+    evaluation: NotRequired[Mapping[str, float]]
+    observations: NotRequired[Array | None]
+    proof_observations: NotRequired[int]
+
+
+def export_policy(model: Any, *, out_dir: str | Path, vec_normalize: Any = None, **facts: Unpack[BundleFacts]) -> Path:
+    """Write a Stable-Baselines3 model (DQN, PPO, A2C, SAC, TD3) as a bundle and return its directory.
+
+    The directory is `out_dir`/`run_name`, whole or not there. `vec_normalize`, the training VecNormalize, goes into
+    the graph. The policy is compared with `model.predict(deterministic=True)` on at least 10,000 observations;
+    discrete actions must all be equal. The same model, facts and `created` give the same bytes.
+    Raises ExportFailed, and BundleRefused BAD_METADATA or WRONG_SHAPE for facts that contradict the model.
+    """
+    from bundles.stable_baselines import greedy_module, predictions, space_of
+
+    module = greedy_module(model, vec_normalize)
+    predict, eager = predictions(model, vec_normalize), _eager(module)
+    scale: tuple[Any, Any] = (0.0, 1.0)
+    if vec_normalize is not None and vec_normalize.norm_obs:
+        scale = (vec_normalize.obs_rms.mean, np.sqrt(vec_normalize.obs_rms.var))
+    return _export(
+        module,
+        answers=lambda observations: (predict(observations), eager(observations)[1]),
+        spaces=(space_of(model.observation_space), space_of(model.action_space)),
+        names=(type(model).__name__.lower(), "stable-baselines3"),
+        scale=scale,
+        out_dir=Path(out_dir),
+        facts=facts,
+    )
+
+
+def export_module(
+    module: Any,
+    *,
+    out_dir: str | Path,
+    obs_shape: tuple[int, ...],
+    algo: str = "module",
+    **facts: Unpack[BundleFacts],
+) -> Path:
+    """Write any torch module with forward(obs float32 [B, *obs_shape]) -> (action, outputs) as `export_policy` does.
+
+    `action` is int64 [B], an index of `actions.levels`, or float32 [B, k]; `outputs` float32 [B, k]. The module is
+    traced: its forward must be one line of tensor maths, without branches on values. The proof compares the exported
+    graph with the module itself. Raises ExportFailed, and BundleRefused for facts that contradict the module.
+    """
+    eager = _eager(module)
+    actions, _ = eager(np.zeros((2, *obs_shape), np.float32))
+    if actions.dtype.kind == "i":
+        action_space = Space(kind="discrete", dtype="int64", n=(len(facts["actions"].levels),))
+    else:
+        action_space = Space(kind="box", shape=actions.shape[1:])
+    return _export(
+        module,
+        answers=eager,
+        spaces=(Space(kind="box", shape=obs_shape), action_space),
+        names=(algo, "torch"),
+        scale=(0.0, 1.0),
+        out_dir=Path(out_dir),
+        facts=facts,
+    )
+
+
+def _export(
+    module: Any,
+    *,
+    answers: Answers,
+    spaces: tuple[Space, Space],
+    names: tuple[str, str],
+    scale: tuple[Any, Any],
+    out_dir: Path,
+    facts: BundleFacts,
+) -> Path:
+    obs_space, action_space = spaces
+    policy = _trace(module, obs_space.shape)
+    proof, golden = _prove(policy, answers, obs_space.shape, scale, facts)
+    contents = {POLICY_NAME: policy, GOLDEN_NAME: golden}
+    manifest = Manifest(
+        policy_id=facts.get("policy_id", facts["run_name"]),
+        run_name=facts["run_name"],
+        strategy=facts["strategy"],
+        instruments=tuple(facts["instruments"]),
+        sequence=facts["sequence"],
+        created=facts["created"],
+        expires=facts.get("expires"),
+        algo=names[0],
+        framework=names[1],
+        export_method="torch.jit.trace+freeze",
+        obs_shape=obs_space.shape,
+        obs_space=obs_space,
+        inputs=(Input(name="obs", dtype="float32", shape=obs_space.shape),),
+        action_space=action_space,
+        features=facts["features"],
+        actions=facts["actions"],
+        limits=dict(facts.get("limits", {})),
+        statistics=_statistics(facts, proof),
+        training={**facts.get("training", {}), "libraries": _libraries(names[1])},
+        files={
+            name: BundleFile(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+            for name, content in contents.items()
+        },
+    )
+    manifest_bytes = encode_manifest(manifest)
+    files = {**contents, MANIFEST_NAME: manifest_bytes, PROOF_NAME: msgspec.json.encode(proof, order="sorted") + b"\n"}
+    if facts["key"] is not None:
+        files[SIGNATURE_NAME] = sign(manifest_bytes, facts["key"])
+    return _write(out_dir / facts["run_name"], files)
+
+
+def _trace(module: Any, obs_shape: tuple[int, ...]) -> bytes:
+    import torch
+
+    example = torch.zeros((3, *obs_shape), dtype=torch.float32)
+    saved = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        # torch.jit is deprecated as a whole; a TracerWarning means that the trace would not act like the module.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("error", torch.jit.TracerWarning)
+        try:
+            traced = torch.jit.freeze(torch.jit.trace(module.eval(), example, check_trace=False))
+        except (torch.jit.TracerWarning, RuntimeError) as error:
+            raise ExportFailed(f"the module can't be traced ({error})", "let forward be tensor maths alone") from error
+        torch.jit.save(traced, saved)
+    policy = canonical(saved.getvalue())
+    try:
+        check_archive(policy)
+    except BundleRefused as refusal:
+        raise ExportFailed(refusal.detail, "use only operations that scan.py lists") from refusal
+    return policy
+
+
+def _prove(
+    policy: bytes, answers: Answers, obs_shape: tuple[int, ...], scale: tuple[Any, Any], facts: BundleFacts
+) -> tuple[Proof, bytes]:
+    from bundles.runtimes.torchscript import TorchScriptRuntime
+
+    count = max(facts.get("proof_observations", MIN_PROOF_OBSERVATIONS), MIN_PROOF_OBSERVATIONS)
+    observations = probe_observations(facts.get("observations"), obs_shape, count, scale)
+    try:
+        proof, golden = prove(TorchScriptRuntime.load(policy, obs_shape), answers, observations)
+    except PolicyError as error:
+        raise ExportFailed(error.what, "look for NaN in the weights and the normaliser") from error
+    evaluation = {name: float(value) for name, value in facts.get("evaluation", {}).items()}
+    return msgspec.structs.replace(proof, evaluation=evaluation), encode_golden(golden)
+
+
+def _eager(module: Any) -> Answers:
+    import torch
+
+    def answers(observations: Array) -> tuple[Array, Array]:
+        with torch.no_grad():
+            action, outputs = module(torch.from_numpy(np.array(observations, np.float32)))
+        return action.numpy(), outputs.numpy()
+
+    return answers
+
+
+def _statistics(facts: BundleFacts, proof: Proof) -> dict[str, Any]:
+    observations = facts.get("observations")
+    statistics: dict[str, Any] = {"action_shares": proof.action_shares}
+    if observations is not None and len(observations):
+        rows = np.asarray(observations, np.float64).reshape(len(observations), -1)
+        figures = {"mean": rows.mean(axis=0), "std": rows.std(axis=0), "min": rows.min(axis=0), "max": rows.max(axis=0)}
+        statistics["features"] = {name: values.tolist() for name, values in figures.items()}
+    return statistics
+
+
+def _libraries(framework: str) -> dict[str, str]:
+    return {name: version(name) for name in sorted({"torch", "numpy", framework})}
+
+
+def _write(target: Path, files: Mapping[str, bytes]) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        raise ExportFailed(f"{target} is there already", "choose another run_name or remove it")
+    fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=target.parent))
+    try:
+        for name, content in files.items():
+            (fresh / name).write_bytes(content)
+        fresh.chmod(0o755)
+        os.replace(fresh, target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return target

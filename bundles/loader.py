@@ -1,0 +1,218 @@
+"""The one road from bytes to a usable policy: the checks, in their order.
+
+Files are read once; everything after judges and uses those same bytes.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from msgspec import Struct
+
+from bundles.errors import BundleRefused, PolicyError
+from bundles.golden import check_golden, decode_golden
+from bundles.manifest import (
+    ALLOWED_FILES,
+    GOLDEN_NAME,
+    MANIFEST_NAME,
+    POLICY_NAME,
+    PROOF_NAME,
+    SIGNATURE_NAME,
+    Expectation,
+    Manifest,
+    bundle_id,
+    decode_manifest,
+)
+from bundles.registry import MAX_BUNDLE_BYTES, read_files
+from bundles.runtimes.protocol import PolicyRuntime
+from bundles.scan import check_archive
+from bundles.signing import TrustStore, verify
+from bundles.verifier import Verifier
+from messages.status import RejectCode
+
+Files = Mapping[str, bytes]
+_UNLISTED = frozenset({MANIFEST_NAME, SIGNATURE_NAME, PROOF_NAME})
+_FORGIVEN_UNSIGNED = frozenset({RejectCode.UNSIGNED, RejectCode.UNTRUSTED_KEY})
+
+
+class LoadedBundle(Struct, frozen=True, kw_only=True):
+    """A policy that passed every check and is warm. `digest` is the sha256 of metadata.json's bytes."""
+
+    manifest: Manifest
+    digest: str
+    bundle_id: str
+    runtime: PolicyRuntime
+    files: Files
+
+
+def verify_files(
+    files: Files,
+    trust: TrustStore | None,
+    expected: Expectation = Expectation(),
+    *,
+    sha256: str | None = None,
+    allow_unsigned: bool = False,
+) -> Manifest:
+    """Return the manifest of files that are whole, signed and expected; nothing of the policy runs.
+
+    In order: digest of metadata.json against `sha256` when given, signature, manifest, names, digests and sizes,
+    expectation. Without `trust` nothing is trusted; `allow_unsigned` forgives a missing signature or an unknown
+    signer, never a wrong signature. Raises BundleRefused.
+    """
+    manifest_bytes = files.get(MANIFEST_NAME)
+    if manifest_bytes is None:
+        raise BundleRefused(RejectCode.MISSING_FILE, f"there is no {MANIFEST_NAME}")
+    if sha256 is not None and (found := hashlib.sha256(manifest_bytes).hexdigest()) != sha256:
+        raise BundleRefused(RejectCode.DIGEST_MISMATCH, f"metadata.json has sha256 {found}, announced was {sha256}")
+    try:
+        verify(manifest_bytes, files.get(SIGNATURE_NAME), trust if trust is not None else TrustStore())
+    except BundleRefused as refusal:
+        if not (allow_unsigned and refusal.code in _FORGIVEN_UNSIGNED):
+            raise
+    manifest = decode_manifest(manifest_bytes)
+    check_contents(files, manifest)
+    manifest.check_expected(expected)
+    return manifest
+
+
+def check_contents(files: Files, manifest: Manifest) -> None:
+    """Return when the files are exactly those that the manifest lists (a signature and a proof may be there too).
+
+    Raises BundleRefused: BAD_NAME, UNLISTED_FILE, MISSING_FILE, DIGEST_MISMATCH.
+    """
+    for name in sorted(files):
+        if name not in ALLOWED_FILES:
+            raise BundleRefused(RejectCode.BAD_NAME, f"{name!r} is no file of a bundle")
+        if name not in manifest.files and name not in _UNLISTED:
+            raise BundleRefused(RejectCode.UNLISTED_FILE, f"metadata.json doesn't list {name}")
+    for name, listed in manifest.files.items():
+        if name not in files:
+            raise BundleRefused(RejectCode.MISSING_FILE, f"{name} is listed but not there")
+        found = hashlib.sha256(files[name]).hexdigest()
+        if len(files[name]) != listed.size or found != listed.sha256:
+            raise BundleRefused(
+                RejectCode.DIGEST_MISMATCH, f"{name}: sha256 is {found}, metadata.json says {listed.sha256}", name=name
+            )
+
+
+def open_policy(files: Files, manifest: Manifest) -> PolicyRuntime:
+    """Scan, load, warm and run the golden vectors; return the runtime. Only for files that passed `check_contents`.
+
+    Runs the policy's graph in this process: give it what the verifier process has passed, or what you trust.
+    Raises BundleRefused.
+    """
+    from bundles.runtimes.torchscript import TorchScriptRuntime
+
+    check_archive(files[POLICY_NAME])
+    vectors = decode_golden(files[GOLDEN_NAME], manifest.obs_shape)
+    discrete = manifest.action_space.kind != "box"
+    if discrete != (vectors.actions.dtype.kind == "i") or vectors.actions.shape[1:] != manifest.action_space.shape:
+        raise BundleRefused(
+            RejectCode.WRONG_SHAPE,
+            f"golden actions are {vectors.actions.dtype} {vectors.actions.shape}, action space {manifest.action_space}",
+        )
+    runtime = TorchScriptRuntime.load(files[POLICY_NAME], manifest.obs_shape)
+    try:
+        check_golden(runtime, vectors, manifest.output_tolerance)
+        runtime.warm()
+    except PolicyError as error:
+        raise BundleRefused(error.code, error.what) from error
+    return runtime
+
+
+def load_bundle(
+    uri: str | Path,
+    *,
+    trust: TrustStore | str | Path | None = None,
+    allow_unsigned: bool = False,
+    expected: Expectation = Expectation(),
+    max_bytes: int = MAX_BUNDLE_BYTES,
+) -> LoadedBundle:
+    """Return the bundle at `uri` (a directory or a store's address), checked, loaded and warm.
+
+    `trust` is a store or a directory of .pub files. Runs in this process and thread, unbounded in time: agents use
+    `stage`. Raises BundleRefused, KeyRefused for an unusable trust directory.
+    """
+    files = read_files(str(uri), max_bytes)
+    store = TrustStore.read(trust) if isinstance(trust, str | Path) else trust
+    manifest = verify_files(files, store, expected, allow_unsigned=allow_unsigned)
+    return _loaded(files, manifest)
+
+
+async def stage(
+    uri: str,
+    sha256: str,
+    *,
+    trust: TrustStore | None,
+    verifier: Verifier,
+    expected: Expectation = Expectation(),
+    allow_unsigned: bool = False,
+    max_bytes: int = MAX_BUNDLE_BYTES,
+    read_timeout_s: float = 30.0,
+    verify_timeout_s: float = 20.0,
+) -> LoadedBundle:
+    """Return the bundle at `uri` with this digest of metadata.json, checked, loaded and warm, off the event loop.
+
+    The verifier process runs the policy first; only then the same bytes are loaded here. Raises BundleRefused, with
+    TIMED_OUT or UNREACHABLE when an outside took too long.
+    """
+    try:
+        files = await asyncio.wait_for(asyncio.to_thread(read_files, uri, max_bytes), read_timeout_s)
+    except TimeoutError as error:
+        raise BundleRefused(RejectCode.UNREACHABLE, f"{uri} was not read within {read_timeout_s:g} s") from error
+    manifest = await asyncio.to_thread(
+        verify_files, files, trust, expected, sha256=sha256, allow_unsigned=allow_unsigned
+    )
+    await verifier.check(files, verify_timeout_s)
+    try:
+        return await asyncio.wait_for(asyncio.to_thread(_loaded, files, manifest), verify_timeout_s)
+    except TimeoutError as error:
+        raise BundleRefused(RejectCode.TIMED_OUT, f"loading took over {verify_timeout_s:g} s") from error
+
+
+def _loaded(files: Files, manifest: Manifest) -> LoadedBundle:
+    return LoadedBundle(
+        manifest=manifest,
+        digest=hashlib.sha256(files[MANIFEST_NAME]).hexdigest(),
+        bundle_id=bundle_id(manifest),
+        runtime=open_policy(files, manifest),
+        files=files,
+    )
+
+
+class TorchScriptPolicy:
+    """A loaded bundle with the `predict` that Stable-Baselines3 users know."""
+
+    def __init__(self, bundle: LoadedBundle) -> None:
+        self.bundle = bundle
+
+    @classmethod
+    def load_bundle(
+        cls, uri: str | Path, trust: TrustStore | str | Path | None = None, *, allow_unsigned: bool = False
+    ) -> Self:
+        """Load as `bundles.load_bundle` does; an unsigned bundle only with `allow_unsigned=True`."""
+        return cls(load_bundle(uri, trust=trust, allow_unsigned=allow_unsigned))
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says of itself."""
+        return self.bundle.manifest
+
+    def predict(self, observation: Any, *, deterministic: bool = True) -> tuple[Any, dict[str, Any]]:
+        """Return (action, info) for one observation [*obs_shape], or (actions, info) for a batch [B, *obs_shape].
+
+        A discrete action is an int, a continuous one float32 [k]; `info` holds `outputs` (logits, Q-values or mean)
+        and `bundle_id`. Bundles are greedy: raises ValueError for `deterministic=False`, PolicyError for NaN.
+        """
+        if not deterministic:
+            raise ValueError("a bundle holds the greedy policy alone; call predict with deterministic=True")
+        rows = np.asarray(observation, dtype=np.float32)
+        is_single = rows.shape == self.manifest.obs_shape
+        actions, outputs = self.bundle.runtime.forward(rows[None] if is_single else rows)
+        info = {"bundle_id": self.bundle.bundle_id, "outputs": outputs[0] if is_single else outputs}
+        if not is_single:
+            return actions, info
+        return (int(actions[0]) if actions.ndim == 1 and actions.dtype.kind == "i" else actions[0]), info

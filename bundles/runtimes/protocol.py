@@ -1,0 +1,41 @@
+"""What every policy backend does, whatever it runs on."""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Actions = np.ndarray[Any, np.dtype[Any]]
+Action = tuple[float, ...]
+
+
+class PolicyRuntime(Protocol):
+    """A loaded policy, always greedy. Not for two threads at once.
+
+    Discrete actions are whole numbers (int64), continuous ones float32; `outputs` are logits, Q-values or the mean.
+    All calls raise PolicyError when an answer holds NaN or infinity or has another shape than promised.
+    """
+
+    @property
+    def obs_shape(self) -> tuple[int, ...]:
+        """The shape of one observation, without a batch dimension."""
+        ...
+
+    def act(self, observation: Floats) -> Action:
+        """Return the action for one observation, float32 [*obs_shape]: `(2.0,)` when discrete, `(0.31,)` if not.
+
+        The hot path: tens of microseconds, nothing kept of the argument.
+        """
+        ...
+
+    def act_batch(self, observations: Floats) -> list[Action]:
+        """Return the action of each row of float32 [B, *obs_shape]. Bits may differ from `act`'s."""
+        ...
+
+    def forward(self, observations: Floats) -> tuple[Actions, Floats]:
+        """Return (actions [B] or [B, k], outputs [B, k]) for float32 [B, *obs_shape]."""
+        ...
+
+    def warm(self, calls: int = 10) -> None:
+        """Call `act` with zeros until it is as fast as it gets."""
+        ...
