@@ -406,9 +406,9 @@ class Shard:
                 self._halts.apply(offset, message)
             case Resume():
                 self._halts.apply(offset, message)
-                for strategy, name in self._gate.latched():
-                    if message.scope in {"portfolio", f"strategy:{strategy}", f"instrument:{name}"}:
-                        self._gate.release(strategy, name)
+                for name, desk in self._desks.items():
+                    if message.scope in {"portfolio", f"strategy:{desk.strategy}", f"instrument:{name}"}:
+                        self._gate.release(desk.strategy, name)
             case Limits():
                 self._limit_changes |= message.changes
                 self._gate.set_limits(self._limits_now())

@@ -1,0 +1,286 @@
+"""A small world for the exactness proof: one shard, owners that can be frozen at any operation, lagging writers."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+
+from agents.execution.config import DecisionConfig, ExecutionConfig
+from agents.execution.runner import ShardRunner
+from agents.execution.shard import Shard
+from agents.execution.step import ServingBundle, ShardConfig
+from agents.lifecycle.supervisor import Supervisor
+from agents.risk.instruments import Instrument
+from agents.risk.limits import Limits
+from bundles.actions import ActionMapping
+from bundles.features import Feature, FeatureSpec, Floats32, Observer
+from messages import (
+    TOPICS,
+    Bus,
+    ExecutionReport,
+    Halt,
+    NewRecord,
+    Partition,
+    ProducerFenced,
+    Quote,
+    Record,
+    ReportStatus,
+    Resume,
+    VirtualClock,
+    encode,
+)
+from messages.bus.memory import MemoryBroker
+from messages.control import ControlMessage, LogStarted, control_key
+from messages.decisions import BundleActivated, ControlApplied, RiskAlive, StepInput
+from messages.reports import OrderPosition
+from tests.checker import valid
+
+INSTRUMENT = Instrument(instrument="X", price_step=0.5, quantity_step=1.0, taker_fee_bps=1.0)
+SHA = "0" * 64
+TICK_NS = 20_000_000
+SPEC = FeatureSpec(features=(Feature(name="queue_imbalance", params={"events": 1}), Feature(name="position")))
+CONFIG = ExecutionConfig(
+    flush_interval_ms=50,
+    checkpoint_interval_ms=100,
+    decisions=DecisionConfig(max_decision_age_ms=60_000, order_timeout_ms=60_000, conflate=False),
+)
+
+
+class FlipFlop:
+    """A policy whose answer depends on the position, so on which reports were applied: deciding anew differs."""
+
+    def act(self, observation: Floats32) -> tuple[float, ...]:
+        imbalance, position = observation.tolist()
+        if position > 0:
+            return (0.0,)
+        return (2.0,) if imbalance > 0 else (1.0,) if position < 0 else (0.0,)
+
+
+BUNDLES: Mapping[str, ServingBundle] = {
+    SHA: ServingBundle(
+        strategy="s",
+        bundle_id="b",
+        sha256=SHA,
+        policy=FlipFlop(),
+        observer=Observer(SPEC),
+        actions=ActionMapping(kind="levels", max_position=3.0),
+    )
+}
+
+
+def new_shard() -> Shard:
+    config = ShardConfig(partition=0, instruments={"X": INSTRUMENT}, strategies={"X": "s"}, decisions=CONFIG.decisions)
+    return Shard(config, limits=Limits.convert({"defaults": {"duplicate_window_ms": 0}}), bundles=BUNDLES, partitions=1)
+
+
+class Freezer:
+    """Counts each client's operations, before and after their effect, and stops a client dead at a chosen one."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.freeze_at: dict[str, int] = {}
+        self.frozen: dict[str, list[asyncio.Future[None]]] = {}
+        self.points: list[str] = []
+
+    async def before(self, client: str, operation: str) -> None:
+        await self._point(client, f"before {operation}")
+
+    async def after(self, client: str, operation: str) -> None:
+        await self._point(client, f"after {operation}")
+
+    async def _point(self, client: str, label: str) -> None:
+        count = self.counts[client] = self.counts.get(client, 0) + 1
+        if client == "a":
+            self.points.append(label)
+        if client in self.frozen or self.freeze_at.get(client) == count:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.frozen.setdefault(client, []).append(waiter)
+            await waiter
+
+    def thaw(self, client: str) -> None:
+        self.freeze_at.pop(client, None)
+        for waiter in self.frozen.pop(client, []):
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class Owner:
+    """A minimal Execution around the real runner: reads market, control and reports, and steps."""
+
+    def __init__(self, name: str, bus: Bus, clock: VirtualClock, *, control_lag: int) -> None:
+        self._name, self._bus, self._clock, self._control_lag = name, bus, clock, control_lag
+        self.tasks, self._work = Supervisor(), Supervisor()
+        self.error: BaseException | None = None
+        self.runner: ShardRunner | None = None
+        self.market_to = 0
+        self._control: deque[Record] = deque()
+        self._inputs: list[StepInput] = [
+            RiskAlive(alive=True),
+            BundleActivated(offset=1, strategy="s", instrument="X", bundle_id="b", sha256=SHA),
+        ]
+
+    def start(self) -> None:
+        self.tasks.spawn(self._guard(), self._name)
+
+    async def stop(self) -> None:
+        for tasks in (self._work, self.tasks):
+            with suppress(ProducerFenced):  # thawed just now, and fenced
+                await tasks.stop()
+
+    def is_done(self, ticks: int) -> bool:
+        """Whether all market records are decided and everything is on `decisions`."""
+        return self.runner is not None and self.market_to == ticks and not len(self.runner._journal)
+
+    async def _guard(self) -> None:
+        try:
+            await self._live()
+        except ProducerFenced as error:
+            self.error = error
+
+    async def _live(self) -> None:
+        runner = ShardRunner(
+            new_shard(),
+            bus=self._bus,
+            clock=self._clock,
+            config=CONFIG,
+            owner=self._name,
+            dead_letters=await self._bus.producer(),
+        )
+        await runner.recover()
+        self.runner = runner
+        work = self._work
+        self.tasks.spawn(self._owned(work), f"{self._name}-work")
+        for task in (runner.send_orders(), runner.read_reports(), runner.flush_often(), self._follow_control()):
+            work.spawn(task, "work")
+        work.spawn(self._follow_market(runner), "market")
+
+    async def _owned(self, work: Supervisor) -> None:
+        try:
+            await work.wait()
+        except ProducerFenced as error:
+            self.error = error
+            with suppress(ProducerFenced):  # several tasks may have been fenced
+                await work.stop()
+
+    async def _follow_control(self) -> None:
+        consumer = await self._bus.consumer()
+        await consumer.assign({Partition("control", 0): 0})
+        while True:
+            self._control.extend(await consumer.poll(timeout_s=3600))
+
+    async def _follow_market(self, runner: ShardRunner) -> None:
+        consumer = await self._bus.consumer()
+        await consumer.assign({Partition("market", 0): runner.shard.market_to})
+        while True:
+            records = await consumer.poll(max_records=3, timeout_s=3600)
+            await runner.wait_for_room()
+            runner.step(records, self._take_inputs(runner))
+            self.market_to = runner.shard.market_to
+
+    def _take_inputs(self, runner: ShardRunner) -> tuple[StepInput, ...]:
+        inputs, self._inputs = self._inputs, []
+        while len(self._control) > self._control_lag:
+            record = self._control.popleft()
+            if record.offset >= runner.shard.control_to:
+                message = CONTROL[record.offset]
+                inputs.append(ControlApplied(offset=record.offset, message=message))
+        return tuple(inputs)
+
+
+CONTROL: tuple[ControlMessage, ...] = (
+    LogStarted(log_id="L"),
+    Halt(scope="portfolio", level="reducing", writer="risk", reason="test", ts=0),
+    Resume(scope="portfolio", clears=(1,), who="me", reason="test", ts=0),
+)
+
+
+class World:
+    """The broker, the feeder, the venue and the operator. `report_lag`: how many orders the venue is behind."""
+
+    def __init__(self, *, report_lag: int = 0, control_lag: int = 0, fencing: bool = True) -> None:
+        self.clock = VirtualClock(1_000_000_000_000)
+        self.freezer = Freezer()
+        self.broker = MemoryBroker(clock=self.clock, faults=self.freezer, fencing=fencing)
+        self.owners: dict[str, Owner] = {}
+        self._report_lag, self._control_lag = report_lag, control_lag
+        self._answered: set[str] = set()
+        self._fed = 0
+
+    async def start(self) -> None:
+        bus = self.broker.connect("world")
+        await bus.create_topics(TOPICS.values(), shards=1)
+        await self.control(CONTROL[0])
+
+    def own(self, name: str) -> Owner:
+        owner = Owner(name, self.broker.connect(name), self.clock, control_lag=self._control_lag)
+        self.owners[name] = owner
+        owner.start()
+        return owner
+
+    def living(self) -> list[Owner]:
+        """Owners that are neither fenced nor frozen."""
+        return [owner for name, owner in self.owners.items() if owner.error is None and name not in self.freezer.frozen]
+
+    async def control(self, message: ControlMessage) -> None:
+        self.broker.append(
+            Partition("control", 0), [NewRecord(key=control_key(message).encode(), value=encode(message))]
+        )
+
+    async def tick(self) -> None:
+        """One quote, whatever follows from it, and what the operator and the venue do in the meantime."""
+        index, self._fed = self._fed, self._fed + 1
+        if index in {4, 6}:
+            await self.control(CONTROL[index // 2 - 1])
+        size = 5.0 if index % 3 else 1.0
+        quote = Quote(
+            instrument="X", ts_recv=self.clock.now_ns(), bid=100.0, bid_size=size, ask=100.5, ask_size=6.0 - size
+        )
+        self.broker.append(Partition("market", 0), [NewRecord(key=b"X", value=encode(quote))])
+        await self.settle()
+        self.answer(self._report_lag)
+        await self.settle()
+        await self.advance(TICK_NS)
+
+    def answer(self, lag: int) -> None:
+        """The venue fills every valid order but the newest `lag`, once."""
+        orders = [(r, m) for r, m in valid(self.records("orders")) if m["type"] == "Order"]
+        for record, order in orders[: len(orders) - lag]:
+            if order["order_id"] in self._answered:
+                continue
+            self._answered.add(order["order_id"])
+            report = ExecutionReport(
+                exec_id=order["order_id"],
+                order_id=order["order_id"],
+                instrument="X",
+                ts_event=self.clock.now_ns(),
+                side=order["side"],
+                strategy="s",
+                bundle_id="b",
+                status=ReportStatus.FILLED,
+                report_seq=0,
+                cumulative_quantity=order["quantity"],
+                average_price=100.0,
+                cumulative_fee=0.0,
+                leaves_quantity=0.0,
+                order=OrderPosition(partition=0, offset=record.offset),
+            )
+            self.broker.append(Partition("reports", 0), [NewRecord(key=b"X", value=encode(report))])
+
+    async def settle(self) -> None:
+        await self.broker.settle()
+
+    async def advance(self, duration_ns: int) -> None:
+        until = self.clock.now_ns() + duration_ns
+        while (deadline := self.clock.next_deadline_ns()) is not None and deadline <= until:
+            self.clock.set(deadline)
+            await self.settle()
+        self.clock.set(until)
+
+    def records(self, topic: str) -> list[Record]:
+        return list(self.broker.log(Partition(topic, 0)).records)
+
+    async def stop(self) -> None:
+        for owner in self.owners.values():
+            self.freezer.thaw(owner._name)
+        for owner in self.owners.values():
+            await owner.stop()
