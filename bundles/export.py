@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import shutil
 import tempfile
 import warnings
@@ -165,6 +164,7 @@ def _export(
 
 def _trace(module: Any, obs_shape: tuple[int, ...]) -> bytes:
     import torch
+    from torch.jit._trace import TracerWarning
 
     example = torch.zeros((3, *obs_shape), dtype=torch.float32)
     saved = io.BytesIO()
@@ -172,10 +172,11 @@ def _trace(module: Any, obs_shape: tuple[int, ...]) -> bytes:
         # torch.jit is deprecated as a whole; a TracerWarning means that the trace would not act like the module.
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("error", torch.jit.TracerWarning)
+        warnings.simplefilter("error", TracerWarning)
         try:
-            traced = torch.jit.freeze(torch.jit.trace(module.eval(), example, check_trace=False))
-        except (torch.jit.TracerWarning, RuntimeError) as error:
+            trace: Any = torch.jit.trace
+            traced = torch.jit.freeze(trace(module.eval(), example, check_trace=False))
+        except (TracerWarning, RuntimeError) as error:
             raise ExportFailed(f"the module can't be traced ({error})", "let forward be tensor maths alone") from error
         torch.jit.save(traced, saved)
     policy = canonical(saved.getvalue())
@@ -235,7 +236,7 @@ def _write(target: Path, files: Mapping[str, bytes]) -> Path:
         for name, content in files.items():
             (fresh / name).write_bytes(content)
         fresh.chmod(0o755)
-        os.replace(fresh, target)
+        fresh.replace(target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return target

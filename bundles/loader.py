@@ -34,6 +34,7 @@ from bundles.verifier import Verifier
 from messages.status import RejectCode
 
 Files = Mapping[str, bytes]
+NO_EXPECTATION = Expectation()
 _UNLISTED = frozenset({MANIFEST_NAME, SIGNATURE_NAME, PROOF_NAME})
 _FORGIVEN_UNSIGNED = frozenset({RejectCode.UNSIGNED, RejectCode.UNTRUSTED_KEY})
 
@@ -51,7 +52,7 @@ class LoadedBundle(Struct, frozen=True, kw_only=True):
 def verify_files(
     files: Files,
     trust: TrustStore | None,
-    expected: Expectation = Expectation(),
+    expected: Expectation = NO_EXPECTATION,
     *,
     sha256: str | None = None,
     allow_unsigned: bool = False,
@@ -128,7 +129,7 @@ def load_bundle(
     *,
     trust: TrustStore | str | Path | None = None,
     allow_unsigned: bool = False,
-    expected: Expectation = Expectation(),
+    expected: Expectation = NO_EXPECTATION,
     max_bytes: int = MAX_BUNDLE_BYTES,
 ) -> LoadedBundle:
     """Return the bundle at `uri` (a directory or a store's address), checked, loaded and warm.
@@ -148,7 +149,7 @@ async def stage(
     *,
     trust: TrustStore | None,
     verifier: Verifier,
-    expected: Expectation = Expectation(),
+    expected: Expectation = NO_EXPECTATION,
     allow_unsigned: bool = False,
     max_bytes: int = MAX_BUNDLE_BYTES,
     read_timeout_s: float = 30.0,

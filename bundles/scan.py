@@ -14,9 +14,24 @@ from bundles.errors import BundleRefused
 from messages.status import RejectCode
 
 MAX_CODE_BYTES = 256 * 1024
-ALLOWED_OPERATIONS = frozenset(
-    ["abs", "add", "addmm", "argmax", "argmin", "avg_pool1d", "avg_pool2d", "batch_norm", "bitwise_and", "bitwise_not", "bitwise_or", "bmm", "cat", "ceil", "celu", "clamp", "clamp_max", "clamp_min", "contiguous", "conv1d", "conv2d", "_convolution", "div", "dropout", "elu", "eq", "erf", "exp", "expm1", "flatten", "floor", "floor_divide", "ge", "gelu", "glu", "group_norm", "gt", "hardsigmoid", "hardswish", "hardtanh", "hardtanh_", "layer_norm", "le", "leaky_relu", "leaky_relu_", "linear", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "lt", "masked_fill", "matmul", "max", "max_pool1d", "max_pool2d", "maximum", "mean", "min", "minimum", "mish", "mm", "mul", "narrow", "ne", "neg", "permute", "pow", "prod", "reciprocal", "relu", "relu_", "relu6", "remainder", "reshape", "round", "rsqrt", "rsub", "select", "selu", "sigmoid", "sign", "silu", "silu_", "sin", "cos", "size", "slice", "softmax", "softplus", "softsign", "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "sum", "t", "tanh", "tanh_", "to", "transpose", "trunc", "type_as", "unflatten", "unsqueeze", "view", "where", "_softmax", "chunk", "unbind", "hstack", "vstack", "adaptive_avg_pool1d", "adaptive_avg_pool2d"]
-)
+ALLOWED_OPERATIONS = frozenset({
+    "abs", "add", "addmm", "argmax", "argmin", "avg_pool1d", "avg_pool2d", "batch_norm", "bitwise_and",
+    "bitwise_not", "bitwise_or", "bmm", "cat", "ceil", "celu", "clamp", "clamp_max", "clamp_min", "contiguous",
+    "conv1d", "conv2d", "_convolution", "div", "dropout", "elu", "eq", "erf", "exp", "expm1", "flatten", "floor",
+    "floor_divide", "ge", "gelu", "glu", "group_norm", "gt", "hardsigmoid", "hardswish", "hardtanh", "hardtanh_",
+    "layer_norm", "le", "leaky_relu", "linear", "log", "log1p", "log_softmax", "logical_and",
+    "logical_not", "logical_or", "logsumexp", "lt", "masked_fill", "matmul", "max", "max_pool1d", "max_pool2d",
+    "maximum", "mean", "min", "minimum", "mish", "mm", "mul", "narrow", "ne", "neg", "permute", "pow", "prod",
+    "reciprocal", "relu", "relu6", "remainder", "reshape", "round", "rsqrt", "rsub", "select", "selu",
+    "sigmoid", "sign", "silu", "sin", "cos", "size", "slice", "softmax", "softplus", "softsign", "split",
+    "sqrt", "square", "squeeze", "stack", "std", "sub", "sum", "t", "tanh", "to", "transpose", "trunc",
+    "type_as", "unflatten", "unsqueeze", "view", "where", "_softmax", "chunk", "unbind", "hstack", "vstack",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d",
+})  # fmt: skip
+# Keywords of schemas that write nowhere: `out=` would change a constant, and with it the policy.
+ALLOWED_KEYWORDS = frozenset({"alpha", "approximate", "dtype", "rounding_mode"})
+# Operations that are random or keep state unless this positional argument is False.
+MUST_BE_FALSE = {"batch_norm": 5, "dropout": 2}
 ALLOWED_PRIMITIVES = frozenset({"NumToTensor"})
 _TYPES = frozenset({"List", "Optional", "Tuple", "Tensor", "int", "float", "bool", "number"})
 _CASTS = frozenset({"annotate", "int", "float", "bool"})
@@ -118,7 +133,7 @@ def _check_expression(root: ast.expr, constant_count: int) -> None:
         node = pending.pop()
         match node:
             case ast.Call(func=function, args=arguments, keywords=keywords):
-                _check_function(function)
+                _check_function(node)
                 if isinstance(function, ast.Name) and function.id == "annotate":
                     _check_type(arguments.pop(0) if arguments else node)
                 pending += arguments
@@ -139,9 +154,14 @@ def _check_expression(root: ast.expr, constant_count: int) -> None:
                 _refuse(f"expression `{ast.unparse(node)[:80]}` is not allowed")
 
 
-def _check_function(function: ast.expr) -> None:
+def _check_function(call: ast.Call) -> None:
+    function = call.func
+    if odd := [keyword.arg for keyword in call.keywords if keyword.arg not in ALLOWED_KEYWORDS]:
+        _refuse(f"argument `{odd[0]}` of `{ast.unparse(function)[:80]}` is not allowed")
     match function:
         case ast.Attribute(value=ast.Name(id="torch"), attr=name) if name in ALLOWED_OPERATIONS:
+            if name in MUST_BE_FALSE and not _is_false(call.args, MUST_BE_FALSE[name]):
+                _refuse(f"`torch.{name}` in training mode is not allowed")
             return
         case ast.Attribute(value=ast.Attribute(value=ast.Name(id="ops"), attr="prim"), attr=name) if (
             name in ALLOWED_PRIMITIVES
@@ -150,6 +170,14 @@ def _check_function(function: ast.expr) -> None:
         case ast.Name(id=name) if name in _CASTS:
             return
     _refuse(f"operation `{ast.unparse(function)[:80]}` is not on the list of tensor maths")
+
+
+def _is_false(arguments: list[ast.expr], index: int) -> bool:
+    return (
+        index < len(arguments)
+        and isinstance(arguments[index], ast.Constant)
+        and ast.unparse(arguments[index]) == "False"
+    )
 
 
 def _check_type(node: ast.expr) -> None:

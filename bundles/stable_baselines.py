@@ -28,10 +28,7 @@ def greedy_module(model: Any, vec_normalize: Any = None) -> Any:
         return _compose(model, vec_normalize, [q_net.features_extractor, q_net.q_net], "argmax")
     if algorithm in {"PPO", "A2C"}:
         policy = model.policy
-        if _is_discrete(model):
-            head = "argmax"
-        else:
-            head = "squash" if policy.squash_output else "clip"
+        head = "argmax" if _is_discrete(model) else "squash" if policy.squash_output else "clip"
         parts = [policy.pi_features_extractor, policy.mlp_extractor.policy_net, policy.action_net]
         return _compose(model, vec_normalize, parts, head)
     if algorithm == "SAC":
@@ -145,9 +142,11 @@ def _head(kind: str, action_space: Any) -> Any:
             self.register_buffer("high", torch.as_tensor(action_space.high, dtype=torch.float32))
 
         def forward(self, outputs: Any) -> Any:
+            low: Any = self.low
+            high: Any = self.high
             if kind == "clip":
-                return torch.minimum(torch.maximum(outputs, self.low), self.high)
+                return torch.minimum(torch.maximum(outputs, low), high)
             scaled = torch.tanh(outputs) if kind == "squash" else outputs
-            return self.low + 0.5 * (scaled + 1.0) * (self.high - self.low)
+            return low + 0.5 * (scaled + 1.0) * (high - low)
 
     return Argmax() if kind == "argmax" else Bounded()

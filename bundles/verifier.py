@@ -20,6 +20,7 @@ from messages.status import RejectCode
 MAX_REPLY_BYTES = 64 * 1024
 MEMORY_LIMIT_BYTES = 8 * 2**30
 _LENGTH_BYTES = 8
+_PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 _READY_DETAIL = "ready"
 
 
@@ -107,7 +108,7 @@ class Verifier:
                 sys.executable, "-c", "from bundles.verifier import serve; serve()",
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                cwd=Path(__file__).resolve().parent.parent,
+                cwd=_PACKAGE_ROOT,
             )  # fmt: skip
         except OSError as error:
             raise VerifierUnavailable(str(error)) from error

@@ -44,7 +44,8 @@ class TorchScriptRuntime:
                     warnings.simplefilter("ignore", DeprecationWarning)
                     # A graph specialised while it serves would cost milliseconds at the first new shape.
                     torch.jit.set_fusion_strategy([("STATIC", 0)])
-                    graph = torch.jit.load(io.BytesIO(policy), map_location="cpu")
+                    load: Any = torch.jit.load
+                    graph = load(io.BytesIO(policy), map_location="cpu")
             except (RuntimeError, ValueError, MemoryError) as error:
                 raise BundleRefused(
                     RejectCode.LOAD_FAILED, f"torch can't load policy.pt: {_first_line(error)}"

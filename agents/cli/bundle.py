@@ -1,0 +1,166 @@
+"""`tickpilot bundle`: keys, signatures, checks and publishing."""
+
+import asyncio
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from bundles.loader import LoadedBundle, check_contents, stage, verify_files
+from bundles.manifest import MANIFEST_NAME, SIGNATURE_NAME, Expectation, Manifest, bundle_id, decode_manifest
+from bundles.registry import Registry, read_files
+from bundles.signing import SigningKey, TrustStore, sign
+from bundles.verifier import Verifier
+from messages import BundleReady, NewRecord, TickpilotError, connect, encode
+
+app = typer.Typer(no_args_is_help=True, help="Keys, signatures, checks and publishing of bundles.")
+
+Directory = Annotated[Path, typer.Argument(help="the bundle's directory", exists=True, file_okay=False)]
+BundleUri = Annotated[str, typer.Argument(help="the bundle's directory, or its address in a store")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+
+
+@app.command()
+def keygen(
+    path: Annotated[Path, typer.Argument(help="the private key's file, e.g. keys/trainer.key")],
+    *,
+    json: AsJson = False,
+) -> None:
+    """Make a signing key: PATH, which only you can read, and its public half beside it, .pub."""
+    with _refusals(json=json):
+        key = SigningKey.generate()
+        key.write(path)
+        _print({"key_id": key.key_id, "private": str(path), "public": str(path.with_suffix(".pub"))}, json=json)
+
+
+@app.command("sign")
+def sign_bundle(
+    directory: Directory,
+    key: Annotated[Path, typer.Option("--key", help="the private key's file")],
+    *,
+    json: AsJson = False,
+) -> None:
+    """Sign a bundle, replacing its signature. What it holds is checked against its metadata first."""
+    with _refusals(json=json):
+        files = read_files(str(directory))
+        check_contents(files, decode_manifest(files[MANIFEST_NAME]))
+        signing_key = SigningKey.read(key)
+        fresh = directory.parent / f".{directory.name}.sig"
+        fresh.write_bytes(sign(files[MANIFEST_NAME], signing_key))
+        fresh.replace(directory / SIGNATURE_NAME)
+        _print({"key_id": signing_key.key_id, "sha256": _digest(files)}, json=json)
+
+
+@app.command()
+def verify(
+    uri: BundleUri,
+    trust: Annotated[Path | None, typer.Option("--trust", help="the directory of trusted .pub files")] = None,
+    strategy: Annotated[str | None, typer.Option(help="must be the bundle's strategy")] = None,
+    *,
+    allow_unsigned: Annotated[bool, typer.Option("--allow-unsigned", help="forgive a missing signature")] = False,
+    json: AsJson = False,
+) -> None:
+    """Check a bundle as Execution does: signature, digests, code, golden answers in a process of its own."""
+    with _refusals(json=json):
+        store = TrustStore.read(trust) if trust is not None else None
+        expected = Expectation(strategy=strategy)
+        loaded = asyncio.run(_verify(uri, store, expected, allow_unsigned=allow_unsigned))
+        _print({"accepted": True, **_facts(loaded.manifest, loaded.files)}, json=json)
+
+
+@app.command()
+def inspect(uri: BundleUri, *, json: AsJson = False) -> None:
+    """Show what a bundle says of itself. Nothing is verified but its digests, nothing of it runs."""
+    with _refusals(json=json):
+        files = read_files(uri)
+        manifest = decode_manifest(files[MANIFEST_NAME])
+        check_contents(files, manifest)
+        content = msgspec.to_builtins(manifest)
+        _print({**_facts(manifest, files), **(content if json else _summary(content))}, json=json)
+
+
+@app.command()
+def publish(
+    directory: Directory,
+    registry: Annotated[str, typer.Option(help="the store: a directory or an address such as s3://bucket/bundles")],
+    bus: Annotated[str, typer.Option(help="kafka://host:port")],
+    prefix: Annotated[str, typer.Option(help="stands before each topic's name")] = "",
+    trust: Annotated[Path | None, typer.Option("--trust", help="refuse what these .pub files didn't sign")] = None,
+    *,
+    json: AsJson = False,
+) -> None:
+    """Put a bundle into the store and announce it with BundleReady."""
+    with _refusals(json=json):
+        files = read_files(str(directory))
+        store = TrustStore.read(trust) if trust is not None else None
+        manifest = verify_files(files, store, allow_unsigned=store is None)
+        ready = BundleReady(
+            bundle_id=bundle_id(manifest),
+            strategy=manifest.strategy,
+            uri=Registry(registry).put(files),
+            sha256=_digest(files),
+            sequence=manifest.sequence,
+            created=manifest.created,
+        )
+        offset = asyncio.run(_announce(ready, bus, prefix))
+        _print({**msgspec.to_builtins(ready), "offset": offset}, json=json)
+
+
+async def _verify(uri: str, trust: TrustStore | None, expected: Expectation, *, allow_unsigned: bool) -> LoadedBundle:
+    digest = _digest(await asyncio.to_thread(read_files, uri))
+    async with Verifier() as verifier:
+        return await stage(
+            uri, digest, trust=trust, verifier=verifier, expected=expected, allow_unsigned=allow_unsigned
+        )
+
+
+async def _announce(ready: BundleReady, bus_url: str, prefix: str) -> int:
+    bus = connect(bus_url, client="tickpilot-bundle-publish", prefix=prefix)
+    try:
+        producer = await bus.producer()
+        return await producer.publish("bundles", NewRecord(key=ready.bundle_id.encode(), value=encode(ready)))
+    finally:
+        await bus.stop()
+
+
+@contextmanager
+def _refusals(*, json: bool) -> Iterator[None]:
+    try:
+        yield
+    except TickpilotError as error:
+        code = getattr(error, "code", None)
+        if json:
+            typer.echo(msgspec.json.encode({"accepted": False, "code": code, "error": str(error)}).decode())
+        else:
+            typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+
+
+def _facts(manifest: Manifest, files: Any) -> dict[str, Any]:
+    return {
+        "bundle_id": bundle_id(manifest),
+        "sha256": _digest(files),
+        "strategy": manifest.strategy,
+        "sequence": manifest.sequence,
+    }
+
+
+def _summary(content: dict[str, Any]) -> dict[str, Any]:
+    shown = ("run_name", "instruments", "created", "expires", "algo", "obs_shape", "actions", "limits", "files")
+    return {name: content.get(name) for name in shown}
+
+
+def _digest(files: Any) -> str:
+    return hashlib.sha256(files[MANIFEST_NAME]).hexdigest()
+
+
+def _print(content: dict[str, Any], *, json: bool) -> None:
+    if json:
+        typer.echo(msgspec.json.encode(content).decode())
+        return
+    for name, value in content.items():
+        typer.echo(f"{name:<12} {value if isinstance(value, str | int) else msgspec.json.encode(value).decode()}")
