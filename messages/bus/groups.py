@@ -1,7 +1,7 @@
 """Consumer groups of the in-memory bus: eager rebalance, as aiokafka's assignors do it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from messages.bus.protocol import Partition, RebalanceListener
@@ -66,6 +66,15 @@ class Group:
         member.held = self._share(member)
         return member.held
 
+    def is_rebalancing(self, member: Member) -> bool:
+        """Whether the member gave up its partitions and waits for the others to do so."""
+        return member in self._members and member.generation != self._generation
+
+    def not_held(self, member: Member, partitions: Iterable[Partition]) -> list[Partition]:
+        """Return those of `partitions` that the member may not commit."""
+        held = member.held if member in self._members else ()
+        return [partition for partition in partitions if partition not in held]
+
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Store next offsets; they never move back."""
         for partition, offset in offsets.items():
@@ -82,6 +91,8 @@ class Group:
             member.is_ready = False
 
     async def _revoke(self, member: Member) -> None:
-        held, member.held = member.held, []
-        if held:
-            await member.listener.on_revoked(held)
+        try:
+            if member.held:
+                await member.listener.on_revoked(member.held)
+        finally:
+            member.held = []  # only now: the listener may still commit

@@ -8,6 +8,7 @@ from typing import Protocol
 from messages.bus.groups import Group, Member
 from messages.bus.partitioner import partition_of
 from messages.bus.protocol import (
+    MAX_BATCH_BYTES,
     Consumer,
     FencedProducer,
     NewRecord,
@@ -18,10 +19,9 @@ from messages.bus.protocol import (
     TopicState,
 )
 from messages.clock import Clock, SystemClock
-from messages.errors import ProducerFenced, Refused, TopicMismatch
+from messages.errors import BusUnavailable, PartitionLost, ProducerFenced, Refused, TopicMismatch
 from messages.topics import Topic
 
-MAX_BATCH_BYTES = 16 * 2**20
 _SETTLE_ROUNDS = 4
 
 
@@ -52,6 +52,7 @@ class _Log:
         self.records: list[Record] = []
         self.readers: set[asyncio.Future[bool]] = set()
         self.end = 0
+        self.epochs: dict[str, int] = {}
 
     def append(self, record: Record) -> None:
         self.records.append(record)
@@ -129,7 +130,9 @@ class MemoryBroker:
     def append(self, partition: Partition, records: Sequence[NewRecord]) -> int:
         """Append a batch and return its first offset."""
         log = self.log(partition)
-        if (size := sum(len(r.value or b"") + sum(len(v) for _, v in r.headers) for r in records)) > MAX_BATCH_BYTES:
+        if not records:
+            raise Refused(f"a batch for {partition.topic} holds no records")
+        if (size := sum(_size_bytes(record) for record in records)) > MAX_BATCH_BYTES:
             raise Refused(f"a batch of {size} bytes for {partition.topic} is over the limit of {MAX_BATCH_BYTES}")
         first = log.end
         now_ms = self.clock.now_ns() // 1_000_000
@@ -161,14 +164,19 @@ class MemoryBroker:
         log.records = [record for record in log.records if record.offset >= offset]
 
     def next_epoch(self, producer_id: str) -> int:
-        """Give out the id's next epoch; all earlier ones are fenced from here on."""
+        """Give out the id's next epoch: its first append to a partition fences all earlier ones there."""
         self._epochs[producer_id] = self._epochs.get(producer_id, -1) + 1
         return self._epochs[producer_id]
 
-    def check_epoch(self, producer_id: str, epoch: int) -> None:
-        """Raise ProducerFenced when the id has a newer owner."""
-        if self.fencing and self._epochs[producer_id] != epoch:
+    def check_epoch(self, partition: Partition, producer_id: str, epoch: int) -> None:
+        """Raise ProducerFenced when a newer owner of the id has appended to the partition.
+
+        As on Kafka: what a newer owner has not touched yet still takes the older one's records.
+        """
+        epochs = self.log(partition).epochs
+        if self.fencing and epochs.get(producer_id, epoch) > epoch:
             raise ProducerFenced(producer_id)
+        epochs[producer_id] = epoch
 
     def group(self, name: str) -> Group:
         """Return the consumer group of that name, made on first use."""
@@ -228,6 +236,7 @@ class _MemoryProducer:
     def __init__(self, broker: MemoryBroker, client: str, *, producer_id: str | None = None, epoch: int = 0) -> None:
         self._broker, self._client = broker, client
         self._producer_id, self._epoch = producer_id, epoch
+        self._fenced = self._stopped = False
 
     async def publish(self, topic: str, record: NewRecord, *, partition: int | None = None) -> int:
         if partition is None:
@@ -238,13 +247,25 @@ class _MemoryProducer:
     async def publish_batch(self, partition: Partition, records: Sequence[NewRecord]) -> int:
         operation = f"append {partition.topic}"
         await self._broker.faults.before(self._client, operation)
+        if self._stopped:
+            raise BusUnavailable("memory://", "this producer was stopped")
         if self._producer_id is not None:
-            self._broker.check_epoch(self._producer_id, self._epoch)
+            self._check_owner(partition, self._producer_id)
         first = self._broker.append(partition, records)
         await self._broker.faults.after(self._client, operation)
         return first
 
-    async def stop(self) -> None: ...
+    def _check_owner(self, partition: Partition, producer_id: str) -> None:
+        if self._fenced:
+            raise ProducerFenced(producer_id)
+        try:
+            self._broker.check_epoch(partition, producer_id, self._epoch)
+        except ProducerFenced:
+            self._fenced = True
+            raise
+
+    async def stop(self) -> None:
+        self._stopped = True
 
 
 class _MemoryConsumer:
@@ -273,16 +294,21 @@ class _MemoryConsumer:
 
     def _take(self, max_records: int) -> list[Record]:
         """Drain one partition at a time, taking turns, as fetches do."""
+        if self._group is not None and self.membership is not None and self._group.is_rebalancing(self.membership):
+            return []
         partitions = list(self._positions)
         taken: list[Record] = []
         for turn in range(len(partitions)):
             partition = partitions[(self._next + turn) % len(partitions)]
             if partition in self._paused or len(taken) >= max_records:
                 continue
-            records = self._broker.log(partition).read(self._positions[partition], max_records - len(taken))
+            log = self._broker.log(partition)
+            records = log.read(self._positions[partition], max_records - len(taken))
             if records:
                 self._positions[partition] = records[-1].offset + 1
                 taken += records
+            elif self._positions[partition] < log.end:  # compaction took the newest records
+                self._positions[partition] = log.end
         self._next += 1
         return taken
 
@@ -318,6 +344,8 @@ class _MemoryConsumer:
                 _wake(waiter)
 
     async def assign(self, positions: Mapping[Partition, int]) -> None:
+        if self._group is not None:
+            raise Refused("assign is not for members of a group; use Bus.consumer")
         for partition in positions:
             self._broker.log(partition)
         self._positions = dict(positions)
@@ -346,9 +374,11 @@ class _MemoryConsumer:
         return ends
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
-        if self._group is None:
+        if self._group is None or self.membership is None:
             raise Refused("commit needs a group; use Bus.subscribe")
         await self._broker.faults.before(self._client, "commit")
+        if lost := self._group.not_held(self.membership, offsets):
+            raise PartitionLost("commit", f"this member does not hold {lost}")
         self._group.commit(offsets)
         await self._broker.faults.after(self._client, "commit")
 
@@ -363,6 +393,11 @@ class _MemoryConsumer:
             await self._group.leave(self.membership)
             for waiter in self._group.waiters:
                 _wake(waiter)
+
+
+def _size_bytes(record: NewRecord) -> int:
+    headers = sum(len(name) + len(value) for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def _wake(waiter: asyncio.Future[bool]) -> None:
