@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_DECIMALS = 9
-_NOISE = 4e-16  # relative: what float64 arithmetic leaves behind, as in 0.00031099999999999997
+_NOISE = 2e-15  # relative: what float64 arithmetic leaves behind, as in 0.00031099999999999997
 
 
 def on_grid(steps: npt.NDArray[np.int64], step: float) -> npt.NDArray[np.float64]:
