@@ -27,6 +27,7 @@ _JAVA_OPTIONS = ("-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _POLL_S = 0.1
 _START_POLLS = 600
 _STOP_POLLS = 150
+_children: dict[int, subprocess.Popen[bytes]] = {}  # to be waited for, else they stay as zombies
 
 
 class LocalKafkaUnavailable(Refused):
@@ -103,6 +104,7 @@ def start(broker: LocalBroker) -> None:
             stderr=output,
             start_new_session=True,  # Ctrl-C is for whoever started it, who then stops it in order
         )
+    _children[process.pid] = process
     (broker.directory / "pid").write_text(str(process.pid))
     for _ in range(_START_POLLS):
         if _is_listening(broker.port):
@@ -118,13 +120,11 @@ def stop(directory: Path) -> bool:
     """Stop the broker that was started in `directory`, by force after 15 s; False when none runs."""
     pid = _running_pid(directory)
     if pid is not None:
+        os.kill(pid, signal.SIGCONT)  # one that a drill has frozen would not hear the next
         os.kill(pid, signal.SIGTERM)
-        for _ in range(_STOP_POLLS):
-            if not _wait_gone(pid):
-                break
-        else:
+        if not any(_is_gone(pid) for _ in range(_STOP_POLLS)):
             os.kill(pid, signal.SIGKILL)
-            _wait_gone(pid)
+            any(_is_gone(pid) for _ in range(_STOP_POLLS))
     (directory / "pid").unlink(missing_ok=True)
     return pid is not None
 
@@ -144,7 +144,7 @@ def _running_pid(directory: Path) -> int | None:
     except (FileNotFoundError, ValueError):
         return None
     listing = subprocess.run(  # noqa: S603 - our own command line
-        ["ps", "-o", "stat=,args=", "-p", str(pid)],  # noqa: S607 - ps is where the system has it
+        ["ps", "-ww", "-o", "stat=,args=", "-p", str(pid)],  # noqa: S607 - ps is where the system has it
         capture_output=True,
         text=True,
         check=False,
@@ -153,18 +153,20 @@ def _running_pid(directory: Path) -> int | None:
     return pid if is_ours and not listing.startswith("Z") else None
 
 
-def _wait_gone(pid: int) -> bool:
-    """Wait one poll for the process; return whether it is still there."""
-    with contextlib.suppress(ChildProcessError):  # not our child when another command started it
-        if os.waitpid(pid, os.WNOHANG)[0] == pid:
-            return False
+def _is_gone(pid: int) -> bool:
+    """Wait one poll for the process to end; return whether it has."""
+    child = _children.get(pid)
+    if child is not None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(_POLL_S)
+            del _children[pid]
+        return pid not in _children
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        subprocess.run(["sleep", str(_POLL_S)], check=False)  # noqa: S603, S607 - a pause without reading a clock
-    return True
+        return True
+    subprocess.run(["sleep", str(_POLL_S)], check=False)  # noqa: S603, S607 - a pause without reading a clock
+    return False
 
 
 def _is_listening(port: int) -> bool:

@@ -9,7 +9,6 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from messages.bus.kafka_calls import KafkaTimeouts, bounded, closed, started
-from messages.bus.kafka_producer import cut
 from messages.bus.protocol import TopicState
 from messages.errors import Refused, TopicMismatch
 from messages.topics import TOPICS, Topic
@@ -128,4 +127,5 @@ class KafkaAdmin:
             await self._close(raw)
 
     async def _close(self, raw: AIOKafkaAdminClient) -> None:
-        await closed(self._url, "the admin client", raw.close(), lambda: cut(raw._client), self._timeouts.stop_s)  # noqa: SLF001 - as `cut` needs it
+        client = raw._client  # noqa: SLF001 - for cutting its connections
+        await closed(self._url, "the admin client", raw.close(), client, self._timeouts.stop_s)

@@ -23,7 +23,7 @@ from messages.errors import BusTimeout, BusUnavailable, PartitionLost, ProducerF
 
 T = TypeVar("T")
 _log = logging.getLogger("tickpilot.bus")
-_ABORT_S = 1.0
+_CUT_S = 0.5
 
 
 class KafkaTimeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,29 +79,33 @@ def as_bus_error(
     return BusUnavailable(url, f"{operation}: {type(error).__name__}: {error}")
 
 
-async def closed(
-    url: str, what: str, close: Coroutine[Any, Any, None], abort: Callable[[], None], stop_s: float
-) -> None:
-    """Wait for `close`, at most `stop_s`; then `abort` cuts the connections. Raises BusTimeout if it came to that.
+async def closed(url: str, what: str, close: Coroutine[Any, Any, None], client: Any, stop_s: float) -> None:
+    """Wait for `close`, at most `stop_s`; then cut `client`'s connections. Raises BusTimeout if it came to that.
 
     Closing runs in a task of its own: aiokafka's `stop` may raise a CancelledError that is nobody's cancellation.
     """
     task = asyncio.create_task(close, name=f"closing {what}")
     try:
         _, pending = await asyncio.wait({task}, timeout=stop_s)
-    except asyncio.CancelledError:
-        abort()
-        task.cancel()
-        raise
-    if pending:
-        abort()
-        await asyncio.wait({task}, timeout=_ABORT_S)
-        task.cancel()
-        await asyncio.wait({task}, timeout=_ABORT_S)
-    if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-        _log.warning("client did not close cleanly what=%s url=%s error=%r", what, url, error)
+        if not pending and not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("client did not close cleanly what=%s url=%s error=%r", what, url, error)
+    finally:
+        if not task.done() or task.cancelled() or task.exception() is not None:
+            await _cut(task, client)
     if pending:
         raise BusTimeout(f"stopping {what}", stop_s)
+
+
+async def _cut(task: asyncio.Task[None], client: Any) -> None:
+    """Close the connections, so that nobody waits for an answer any more, and end the closing task."""
+    for connection in list(client._conns.values()):  # noqa: SLF001 - aiokafka has no way to give up
+        connection.close()
+    await asyncio.wait({task}, timeout=_CUT_S)
+    task.cancel()
+    await asyncio.wait({task}, timeout=_CUT_S)
+    rest = asyncio.create_task(client.close(), name="closing connections")
+    await asyncio.wait({rest}, timeout=_CUT_S)
+    rest.cancel()
 
 
 def warn_if_slow() -> bool:

@@ -10,7 +10,6 @@ from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 
 from messages.bus.kafka_calls import KafkaTimeouts, as_bus_error, bounded, closed, started
 from messages.bus.kafka_group import GroupNews
-from messages.bus.kafka_producer import cut
 from messages.bus.protocol import Partition, RebalanceListener, Record
 from messages.errors import Refused, TopicMismatch
 
@@ -63,9 +62,7 @@ class KafkaConsumer:
         try:
             await started(self._url, "a consumer", self._raw.start, self._timeouts.start_s)
         except BaseException:
-            self._stopped = True
-            self._on_stop(self)
-            await self._close()
+            await self.stop()
             raise
 
     def join(self, topics: Sequence[str], listener: RebalanceListener) -> None:
@@ -243,7 +240,8 @@ class KafkaConsumer:
             await self._close()
 
     async def _close(self) -> None:
-        await closed(self._url, "a consumer", self._raw.stop(), lambda: cut(self._raw._client), self._timeouts.stop_s)  # noqa: SLF001 - as `cut` needs it
+        client = self._raw._client  # noqa: SLF001 - for cutting its connections
+        await closed(self._url, "a consumer", self._raw.stop(), client, self._timeouts.stop_s)
 
     async def _place(self, assigned: list[Partition]) -> bool:
         """Place the positions of what was assigned, so that they are known when the listener hears of it.

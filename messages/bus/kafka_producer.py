@@ -51,7 +51,7 @@ class KafkaProducer:
         try:
             await started(self._url, "a producer", self._start, self._timeouts.start_s)
         except BaseException:
-            await self._discard()
+            await self.stop()
             raise
 
     async def _start(self) -> None:
@@ -140,20 +140,4 @@ class KafkaProducer:
             return
         self._stopped = True
         self._on_stop(self)
-        await closed(self._url, "a producer", self._raw.stop(), self._abort, self._timeouts.stop_s)
-
-    async def _discard(self) -> None:
-        self._stopped = True
-        self._on_stop(self)
-        await closed(self._url, "a producer", self._raw.stop(), self._abort, self._timeouts.stop_s)
-
-    def _abort(self) -> None:
-        """Fail what is still queued, so that closing has nothing left to wait for."""
-        self._raw._message_accumulator.fail_all(KafkaError("the producer was stopped"))  # noqa: SLF001 - idempotent batches never expire
-        cut(self._raw.client)
-
-
-def cut(client: Any) -> None:
-    """Close a client's connections at once: requests in flight fail, and whoever waits for them goes on."""
-    for connection in list(client._conns.values()):  # noqa: SLF001 - aiokafka has no way to give up
-        connection.close()
+        await closed(self._url, "a producer", self._raw.stop(), self._raw.client, self._timeouts.stop_s)

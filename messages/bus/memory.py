@@ -275,6 +275,7 @@ class _MemoryConsumer:
         self._positions: dict[Partition, int] = {}
         self._paused: set[Partition] = set()
         self._next = 0
+        self._waiter: asyncio.Future[bool] | None = None
         self._stopped = False
 
     async def poll(self, *, max_records: int = 512, timeout_s: float = 1.0) -> list[Record]:
@@ -313,7 +314,7 @@ class _MemoryConsumer:
         return taken
 
     async def _wait(self, timeout_s: float) -> bool:
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiter = waiter = asyncio.get_running_loop().create_future()
         logs = [self._broker.log(partition) for partition in self._positions if partition not in self._paused]
         for log in logs:
             log.readers.add(waiter)
@@ -349,16 +350,19 @@ class _MemoryConsumer:
         for partition in positions:
             self._broker.log(partition)
         self._positions = dict(positions)
+        self._wake_poll()
 
     async def seek(self, partition: Partition, offset: int) -> None:
         if partition in self._positions:
             self._positions[partition] = offset
+            self._wake_poll()
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         self._paused.update(partitions)
 
     def resume(self, partitions: Iterable[Partition]) -> None:
         self._paused.difference_update(partitions)
+        self._wake_poll()
 
     def position(self, partition: Partition) -> int:
         return self._positions[partition]
@@ -389,10 +393,15 @@ class _MemoryConsumer:
         if self._stopped:
             return
         self._stopped = True
+        self._wake_poll()
         if self._group and self.membership:
             await self._group.leave(self.membership)
             for waiter in self._group.waiters:
                 _wake(waiter)
+
+    def _wake_poll(self) -> None:
+        if self._waiter is not None:
+            _wake(self._waiter)
 
 
 def _size_bytes(record: NewRecord) -> int:
