@@ -1,0 +1,170 @@
+"""The process that trains: `python -m agents.trainer.worker REQUEST.json`.
+
+Standard output carries one JSON object a line: WorkerProgress, and at the end WorkerDone or WorkerFailed. One thread
+and fixed seeds: the same request and data give the same bundle.
+"""
+
+import hashlib
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from agents.trainer.config import EnvironmentConfig, WorkerDone, WorkerFailed, WorkerLine, WorkerProgress, WorkerRequest
+from agents.trainer.market import Market, check_size, mirrored, prepare
+from bundles.features import Observer, Rows
+from messages.training import Algorithm
+
+Report = Callable[[WorkerProgress], None]
+CONTINUOUS: frozenset[Algorithm] = frozenset({"sac", "td3"})
+MODEL_DIR = "policy_bundle"
+
+
+def run_request(request: WorkerRequest, report: Report) -> WorkerDone | WorkerFailed:
+    """Train, evaluate, save the SB3 model, export and sign. A failed export keeps the model and is a WorkerFailed.
+
+    Raises NotEnoughTicks, and whatever SB3 raises when it can't train.
+    """
+    environment = request.config.environment
+    if request.algorithm in CONTINUOUS:
+        actions = msgspec.structs.replace(environment.actions, kind="continuous")
+        environment = msgspec.structs.replace(environment, actions=actions)
+    training, held_out = _markets(request, environment)
+    from agents.trainer.evaluation import evaluate  # seconds of imports, not before the ticks are known to do
+
+    model = _train(request, environment, training, report)
+
+    def act(observation: Any) -> Any:
+        return model.predict(observation, deterministic=True)[0]
+
+    evaluation = evaluate(act, held_out, environment, seed=request.seed)
+    saved = _save(model, request, evaluation.figures)
+    try:
+        bundle = _export(model, request, environment, evaluation.observations, evaluation.figures)
+    except Exception as error:  # the model is saved: whatever went wrong is told, and nothing is lost
+        reason = f"the export failed: {type(error).__name__}: {error}"
+        return WorkerFailed(reason=reason, model=str(saved), figures=evaluation.figures)
+    return _done(bundle, evaluation.figures)
+
+
+def _markets(request: WorkerRequest, environment: EnvironmentConfig) -> tuple[list[Market], list[Market]]:
+    observer = Observer(environment.features)
+    training: list[Market] = []
+    held_out: list[Market] = []
+    with np.load(request.data) as data:
+        for instrument in request.instruments:
+            rows: Rows = data[instrument.instrument]
+            whole = prepare(rows, instrument, observer, environment.latency_ns)
+            count = len(whole.mid)
+            cut = int(count * (1 - request.config.held_out))
+            training.append(whole.part(0, cut))
+            held_out.append(whole.part(cut, count))
+            check_size(training[-1])
+            check_size(held_out[-1])
+            if request.config.mirror:
+                training.append(prepare(mirrored(rows), instrument, observer, environment.latency_ns).part(0, cut))
+    return training, held_out
+
+
+def _train(request: WorkerRequest, environment: EnvironmentConfig, markets: Sequence[Market], report: Report) -> Any:
+    import torch
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+
+    from agents.trainer.callbacks import ProgressCallback
+    from agents.trainer.env import MarketEnv
+    from agents.trainer.learner import build_model
+
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    learner = request.config.learner
+    vectorised = VecMonitor(
+        DummyVecEnv([lambda: MarketEnv(markets, environment) for _ in range(learner.parallel_environments)])
+    )
+    model = build_model(request.algorithm, vectorised, learner, request.seed)
+    progress = ProgressCallback(report, total=request.timesteps, every=request.config.progress_every)
+    model.learn(request.timesteps, callback=progress)
+    return model
+
+
+def _save(model: Any, request: WorkerRequest, figures: dict[str, float]) -> Path:
+    directory = Path(request.config.models_dir) / request.run_id / MODEL_DIR
+    directory.mkdir(parents=True, exist_ok=True)
+    model.save(directory / "policy.zip")
+    facts = {"request": msgspec.to_builtins(request), "figures": figures}
+    (directory / "metadata.json").write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=1) + b"\n")
+    return directory / "policy.zip"
+
+
+def _export(
+    model: Any,
+    request: WorkerRequest,
+    environment: EnvironmentConfig,
+    observations: Any,
+    figures: dict[str, float],
+) -> Path:
+    from bundles import export_policy
+    from bundles.signing import SigningKey
+
+    config = request.config
+    name = f"{request.run_id}_torchscript"
+    out_dir = Path(config.models_dir) / request.run_id
+    shutil.rmtree(out_dir / name, ignore_errors=True)
+    return export_policy(
+        model,
+        out_dir=out_dir,
+        run_name=name,
+        policy_id=request.run_id,
+        strategy=request.strategy,
+        instruments=tuple(instrument.instrument for instrument in request.instruments),
+        features=environment.features,
+        actions=environment.actions,
+        sequence=request.sequence,
+        created=request.created,
+        key=SigningKey.read(config.signing_key) if config.signing_key is not None else None,
+        training={
+            "timesteps": request.timesteps,
+            "seed": request.seed,
+            "data_sha256": hashlib.sha256(Path(request.data).read_bytes()).hexdigest(),
+            "environment": msgspec.to_builtins(environment),
+            "learner": msgspec.to_builtins(config.learner),
+        },
+        evaluation=figures,
+        observations=observations,
+    )
+
+
+def _done(bundle: Path, figures: dict[str, float]) -> WorkerDone:
+    from bundles.manifest import MANIFEST_NAME, bundle_id, decode_manifest
+
+    manifest_bytes = (bundle / MANIFEST_NAME).read_bytes()
+    return WorkerDone(
+        bundle=str(bundle),
+        bundle_id=bundle_id(decode_manifest(manifest_bytes)),
+        sha256=hashlib.sha256(manifest_bytes).hexdigest(),
+        figures=figures,
+    )
+
+
+def _print(line: WorkerLine) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry out the request in the file named; return 0 when there is a bundle, 1 when the run failed."""
+    request = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=WorkerRequest)
+    try:
+        result = run_request(request, _print)
+    except Exception as error:  # the owner of this process reads the reason from the last line
+        _print(WorkerFailed(reason=f"{type(error).__name__}: {error}"))
+        raise
+    _print(result)
+    return 0 if isinstance(result, WorkerDone) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
