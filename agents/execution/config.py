@@ -32,4 +32,5 @@ class ExecutionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     timer_interval_ms: Milliseconds = 500
     outbox: Annotated[int, Meta(gt=0)] = 256
     staging_timeout_ms: Milliseconds = 20_000
+    drain_timeout_ms: Milliseconds = 4_000
     decisions: DecisionConfig = DecisionConfig()

@@ -49,7 +49,7 @@ class ShardRunner:
         self._ownership: Ownership | None = None
         self._journal = Journal(partition=shard.partition, epoch=0, next_step=0)
         self._outbox: deque[_Batch] = deque()
-        self._sending = asyncio.Event()
+        self._sending, self._flushing = asyncio.Event(), asyncio.Lock()
         self._room = asyncio.Event()
         self._reports: deque[Record] = deque()
         self._dead: deque[NewRecord] = deque()
@@ -85,6 +85,11 @@ class ShardRunner:
     def has_room(self) -> bool:
         """Whether another step may be made: the outbox is bounded."""
         return len(self._outbox) < self._config.outbox
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether time or a report could change something without any market record."""
+        return bool(self._reports) or self.shard.has_open_orders
 
     async def wait_for_room(self) -> None:
         """Return when orders have been acknowledged so that another step may be made."""
@@ -165,13 +170,14 @@ class ShardRunner:
 
     async def flush(self) -> None:
         """Write dead letters, then the steps whose orders are acknowledged, then a checkpoint that is due."""
-        while self._dead:
-            await self._dead_letter_producer.publish("dead-letters", self._dead[0])
-            self._dead.popleft()
-        steps = self._journal.flushable()
-        for start in range(0, len(steps), STEPS_A_FLUSH):
-            await self._publish_decisions(steps[start : start + STEPS_A_FLUSH])
-        await self._checkpoint()
+        async with self._flushing:
+            while self._dead:
+                await self._dead_letter_producer.publish("dead-letters", self._dead[0])
+                self._dead.popleft()
+            steps = self._journal.flushable()
+            for start in range(0, len(steps), STEPS_A_FLUSH):
+                await self._publish_decisions(steps[start : start + STEPS_A_FLUSH])
+            await self._checkpoint()
 
     async def drain(self) -> None:
         """Return when all orders are acknowledged and all steps are on `decisions`, with a last checkpoint."""

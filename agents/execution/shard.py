@@ -125,6 +125,11 @@ class Shard:
         return self._desks
 
     @property
+    def has_open_orders(self) -> bool:
+        """Whether the venue still has to answer something."""
+        return any(True for _ in self._open)
+
+    @property
     def ledger(self) -> Ledger:
         """The shard's books."""
         return self._ledger
@@ -414,12 +419,16 @@ class Shard:
                 self._gate.set_limits(self._limits_now())
             case Flatten(scope=scope, on=on):
                 (self._flattening.add if on else self._flattening.discard)(scope)
-            case Override(instrument=name, target=target, strategy=strategy):
-                desk = self._desks.get(name)
-                if desk is not None and desk.strategy == strategy:
-                    desk.override_lots = None if target is None else round(target / desk.instrument.quantity_step)
+            case Override():
+                self._override(message)
             case _:
                 pass
+
+    def _override(self, message: Override) -> None:
+        desk = self._desks.get(message.instrument)
+        if desk is not None and desk.strategy == message.strategy:
+            step = desk.instrument.quantity_step
+            desk.override_lots = None if message.target is None else round(message.target / step)
 
     def _limits_now(self) -> LimitsFile:
         return self._limits.changed(self._limit_changes) if self._limit_changes else self._limits

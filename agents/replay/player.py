@@ -1,4 +1,4 @@
-"""Re-derives a log: the recorded steps go through the same core again, and every decision and order must come out equal."""
+"""Re-derives a log: the recorded steps go through the same core again, and all that comes out must be equal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,0 +1,381 @@
+"""The Execution agent: reads market, control and status, drives the shards it owns, swaps bundles."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import groupby
+
+from msgspec import Struct
+
+from agents.execution.config import ExecutionConfig
+from agents.execution.directives import Directives, Wanted
+from agents.execution.runner import ShardRunner
+from agents.execution.shard import Shard
+from agents.execution.staging import Staging
+from agents.execution.step import ShardConfig
+from agents.lifecycle.status import beat
+from agents.lifecycle.supervisor import Supervisor
+from agents.risk.instruments import Instrument
+from agents.risk.limits import Limits
+from bundles.signing import TrustStore
+from bundles.verifier import Verifier
+from messages import (
+    Bus,
+    BusTimeout,
+    Clock,
+    Consumer,
+    Fatal,
+    Heartbeat,
+    LoggedStep,
+    NewRecord,
+    Partition,
+    Producer,
+    Record,
+    Rejected,
+    Retryable,
+    Rollout,
+    Staged,
+    Swapped,
+    TickpilotError,
+    encode,
+    status_key,
+)
+from messages.bus.partitioner import partition_of
+from messages.bus.reading import read_all
+from messages.control import ControlMessage
+from messages.decisions import BundleActivated, RiskAlive, StepInput, Timer
+
+MARKET_POLL_S = 0.05
+CONTROL_POLL_S = 1.0
+COMMIT_INTERVAL_S = 1.0
+RETRY_S = 0.5
+_log = logging.getLogger(__name__)
+
+OnStep = Callable[[LoggedStep, int, int], None]
+
+
+class Scope(Struct, frozen=True, kw_only=True):
+    """What Execution trades: reference data, the strategy of each instrument, limits, and whom it trusts."""
+
+    instruments: Mapping[str, Instrument]
+    strategies: Mapping[str, str]
+    limits: Limits
+    trust: TrustStore | None
+    allow_unsigned: bool = False
+
+
+def shard_of(scope: Scope, number: int, partitions: int, config: ExecutionConfig, staging: Staging | None) -> Shard:
+    """Return a fresh shard for a partition, with the instruments whose keys belong there."""
+    mine = {n: i for n, i in scope.instruments.items() if partition_of(n.encode(), partitions) == number}
+    shard_config = ShardConfig(
+        partition=number, instruments=mine, strategies=scope.strategies, decisions=config.decisions
+    )
+    return Shard(
+        shard_config, limits=scope.limits, bundles={} if staging is None else staging.bundles, partitions=partitions
+    )
+
+
+class _Clients(Struct, frozen=True, kw_only=True):
+    producer: Producer
+    market: Consumer
+
+
+class ExecutionAgent:
+    """One replica. `on_step` hears (logged step, partition, nanoseconds it took), for figures only."""
+
+    def __init__(
+        self,
+        *,
+        config: ExecutionConfig,
+        scope: Scope,
+        bus: Bus,
+        clock: Clock,
+        verifier: Verifier,
+        agent_id: str = "execution-1",
+        on_step: OnStep | None = None,
+    ) -> None:
+        self._config, self._scope, self._bus, self._clock = config, scope, bus, clock
+        self._agent_id, self._on_step, self._verifier = agent_id, on_step, verifier
+        self._directives = Directives()
+        self._staging = Staging(
+            clock=clock,
+            agent_id=agent_id,
+            trust=scope.trust,
+            verifier=verifier,
+            instruments=scope.strategies,
+            allow_unsigned=scope.allow_unsigned,
+            timeout_s=config.staging_timeout_ms / 1000,
+        )
+        self._tasks = Supervisor()
+        self._owners: dict[int, asyncio.Task[None]] = {}
+        self._live: dict[int, ShardRunner] = {}
+        self._risk_alive = False
+        self._partitions = 0
+        self._control_to: dict[Partition, int] = {}
+        self._clients: _Clients | None = None
+        self._stopping = False
+
+    @property
+    def agent_id(self) -> str:
+        return self._agent_id
+
+    @property
+    def live(self) -> Mapping[int, ShardRunner]:
+        """The live shards by partition."""
+        return self._live
+
+    async def start(self) -> None:
+        await self._verifier.start()
+        producer = await self._bus.producer()
+        self._partitions = await self._bus.partition_count("market")
+        records, self._control_to = await read_all(self._bus, ["control", "status"])
+        for record in records:
+            if record.topic == "control":
+                self._directives.apply(record)
+        if self._directives.fold.log_id is None:
+            raise Fatal("topic control holds no log id; run `tickpilot topics create` first")
+        for wanted in self._directives.to_stage():
+            answer = await self._staging.stage(wanted)
+            await producer.publish("status", NewRecord(key=status_key(answer).encode(), value=encode(answer)))
+        market = await self._bus.subscribe(["market"], self._config.group, self)
+        self._clients = _Clients(producer=producer, market=market)
+        for name, task in (
+            ("control", self._follow_control()),
+            ("market", self._follow_market()),
+            ("timer", self._watch_time()),
+            ("commit", self._commit_often()),
+            ("heartbeat", beat(producer, self._clock, self._heartbeat)),
+        ):
+            self._tasks.spawn(task, f"{self._agent_id}-{name}")
+
+    async def run(self) -> None:
+        await self._tasks.wait()
+
+    async def stop(self) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        try:
+            await self._give_up(list(self._owners))
+            if self._clients is not None:
+                await self._clients.market.stop()
+        finally:
+            await self._tasks.stop()
+            await self._verifier.stop()
+            if self._clients is not None:
+                await self._clients.producer.stop()
+
+    def on_assigned(self, partitions: Sequence[Partition]) -> None:
+        self._started.market.pause(partitions)
+        for number in [partition.number for partition in partitions]:
+            if number not in self._owners and not self._stopping:
+                self._owners[number] = self._tasks.spawn(self._own(number), f"{self._agent_id}-{number}")
+
+    async def on_revoked(self, partitions: Sequence[Partition]) -> None:
+        await self._give_up([partition.number for partition in partitions])
+
+    async def _give_up(self, numbers: Iterable[int]) -> None:
+        """Stop deciding, flush what is decided, commit, release. What can't be flushed in time is in the log anyhow."""
+        for number in numbers:
+            runner, owner = self._live.pop(number, None), self._owners.pop(number, None)
+            if runner is not None:
+                await self._drain(runner)
+            if owner is not None:
+                owner.cancel()
+                await asyncio.wait({owner}, timeout=self._config.drain_timeout_ms / 1000)
+
+    async def _drain(self, runner: ShardRunner) -> None:
+        try:
+            async with asyncio.timeout(self._config.drain_timeout_ms / 1000):
+                await runner.drain()
+                await self._commit([runner])
+        except (TimeoutError, Retryable) as error:
+            _log.warning(
+                "shard %d not drained: %s; the next owner recovers from the log", runner.shard.partition, error
+            )
+
+    async def _own(self, number: int) -> None:
+        """Own a shard until cancelled: recover, trade, and recover again after the bus was away."""
+        while True:
+            runner, work = self._new_runner(number), Supervisor()
+            try:
+                await self._recover(runner)
+                for task in (runner.send_orders(), runner.read_reports(), runner.flush_often()):
+                    work.spawn(task, f"{self._agent_id}-{number}-work")
+                await self._go_live(runner)
+                await work.wait()
+            except Retryable as error:
+                _log.warning("shard %d recovers: %s", number, error)
+                await self._clock.sleep(RETRY_S)
+            finally:
+                if self._live.get(number) is runner:
+                    del self._live[number]
+                with suppress(TickpilotError):  # the first error is the one that counts
+                    await work.stop()
+                await runner.release()
+
+    def _new_runner(self, number: int) -> ShardRunner:
+        on_step = self._on_step
+        return ShardRunner(
+            shard_of(self._scope, number, self._partitions, self._config, self._staging),
+            bus=self._bus,
+            clock=self._clock,
+            config=self._config,
+            owner=self._agent_id,
+            dead_letters=self._started.producer,
+            on_step=None if on_step is None else lambda logged, took_ns: on_step(logged, number, took_ns),
+        )
+
+    async def _recover(self, runner: ShardRunner) -> None:
+        recovered = await runner.recover()
+        _log.info("shard %d recovered: epoch=%d adopted=%d", runner.shard.partition, runner.epoch, recovered.adopted)
+        for desk in runner.shard.desks.values():
+            while desk.active is not None and desk.active.sha256 not in self._staging.bundles:
+                wanted = self._directives.wanted(desk.active.sha256)
+                if wanted is not None:
+                    await self._stage(wanted)
+                if desk.active.sha256 not in self._staging.bundles:
+                    await self._clock.sleep(RETRY_S)
+
+    async def _go_live(self, runner: ShardRunner) -> None:
+        partition, market = Partition("market", runner.shard.partition), self._started.market
+        await market.seek(partition, runner.shard.market_to)
+        self._live[runner.shard.partition] = runner
+        await self._apply_pending(runner, RiskAlive(alive=self._risk_alive))
+        market.resume([partition])
+
+    async def _follow_market(self) -> None:
+        market = self._started.market
+        while True:
+            records = await market.poll(timeout_s=MARKET_POLL_S)
+            for number, chunk in groupby(records, key=lambda record: record.partition):
+                if (runner := self._live.get(number)) is not None:
+                    await runner.wait_for_room()
+                    runner.step(_following(list(chunk), runner.shard.market_to))
+            if records:
+                await asyncio.sleep(0)
+
+    async def _follow_control(self) -> None:
+        consumer = await self._bus.consumer()
+        try:
+            await consumer.assign(self._control_to)
+            while True:
+                for record in await consumer.poll(timeout_s=CONTROL_POLL_S):
+                    await self._obey(record)
+        finally:
+            await consumer.stop()
+
+    async def _obey(self, record: Record) -> None:
+        if record.topic == "status":
+            self._directives.apply_status(record, self._clock.now_ns())
+            self._refresh_risk()
+            return
+        message = self._directives.apply(record)
+        if message is not None:
+            await self._apply(message)
+
+    async def _apply(self, message: ControlMessage) -> None:
+        if isinstance(message, Rollout):
+            wanted = self._directives.wanted(message.sha256)
+            if wanted is not None:
+                self._tasks.spawn(self._stage_and_activate(wanted), f"{self._agent_id}-stage")
+            return
+        await self._activate()
+
+    async def _stage_and_activate(self, wanted: Wanted) -> None:
+        await self._stage(wanted)
+        await self._activate()
+
+    async def _stage(self, wanted: Wanted) -> None:
+        answer = await self._staging.stage(wanted)
+        if isinstance(answer, Rejected):
+            _log.warning("bundle %s rejected: %s", answer.bundle_id, answer.detail)
+        await self._tell(answer)
+
+    async def _activate(self) -> None:
+        for runner in list(self._live.values()):
+            await self._apply_pending(runner)
+
+    async def _apply_pending(self, runner: ShardRunner, *first: StepInput) -> None:
+        """Give a shard what it has not applied yet: halts and the like, and activations of staged bundles."""
+        inputs = (*first, *self._directives.inputs_for(runner.shard, self._staging.bundles))
+        if not inputs:
+            return
+        began = self._clock.perf_ns()
+        runner.step((), inputs)
+        swap_us = (self._clock.perf_ns() - began) / 1e3
+        for applied in inputs:
+            if isinstance(applied, BundleActivated):
+                await self._tell(self._swapped(runner, applied, swap_us))
+
+    def _swapped(self, runner: ShardRunner, applied: BundleActivated, swap_us: float) -> Swapped:
+        return Swapped(
+            agent_id=self._agent_id,
+            partition=runner.shard.partition,
+            strategy=applied.strategy,
+            instrument=applied.instrument,
+            bundle_id=applied.bundle_id,
+            sha256=applied.sha256,
+            n=runner.shard.n - 1,
+            market_from=runner.shard.market_to,
+            ts=self._clock.now_ns(),
+            swap_us=swap_us,
+        )
+
+    async def _watch_time(self) -> None:
+        while True:
+            await self._clock.sleep(self._config.timer_interval_ms / 1000)
+            self._refresh_risk()
+            for runner in list(self._live.values()):
+                if runner.is_waiting:
+                    runner.step((), (Timer(),))
+
+    def _refresh_risk(self) -> None:
+        alive = self._directives.is_risk_alive(self._clock.now_ns(), self._config.risk_timeout_ms)
+        if alive is self._risk_alive:
+            return
+        self._risk_alive = alive
+        _log.warning("risk heartbeat %s", "is back: active" if alive else "missed: reducing")
+        for runner in list(self._live.values()):
+            runner.step((), (RiskAlive(alive=alive),))
+
+    async def _commit_often(self) -> None:
+        while True:
+            await self._clock.sleep(COMMIT_INTERVAL_S)
+            await self._commit(self._live.values())
+
+    async def _commit(self, runners: Iterable[ShardRunner]) -> None:
+        """Committed offsets show the lag and nothing else: a failed commit is only logged."""
+        offsets = {Partition("market", runner.shard.partition): runner.shard.market_to for runner in runners}
+        if not offsets:
+            return
+        try:
+            await self._started.market.commit(offsets)
+        except BusTimeout as error:
+            _log.warning("lag display is behind: %s", error)
+
+    async def _tell(self, message: Staged | Swapped | Rejected) -> None:
+        record = NewRecord(key=status_key(message).encode(), value=encode(message))
+        await self._started.producer.publish("status", record)
+
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            agent_id=self._agent_id,
+            agent="execution",
+            ts=self._clock.now_ns(),
+            state="live" if self._live else "recovering",
+            partitions=tuple(sorted(self._live)),
+            staged=tuple(sorted(self._staging.bundles)),
+        )
+
+    @property
+    def _started(self) -> _Clients:
+        if self._clients is None:
+            raise RuntimeError("the agent is not started")
+        return self._clients
+
+
+def _following(records: Sequence[Record], market_to: int) -> Sequence[Record]:
+    """Drop what the shard has decided already: a seek may deliver what was fetched before."""
+    return [record for record in records if record.offset >= market_to]

@@ -1,0 +1,93 @@
+"""Bundles on their way to the hot path: verified, loaded and warmed beside it, kept by digest."""
+
+from collections.abc import Mapping
+
+from agents.execution.directives import Wanted
+from agents.execution.step import ServingBundle
+from bundles.errors import BundleRefused
+from bundles.features import Observer
+from bundles.loader import LoadedBundle, stage
+from bundles.manifest import Expectation
+from bundles.signing import TrustStore
+from bundles.verifier import Verifier
+from messages import Clock, RejectCode, Rejected, Staged
+
+
+class Staging:
+    """Stages what `control` names; each digest once. A refused bundle is answered with Rejected and not kept."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        agent_id: str,
+        trust: TrustStore | None,
+        verifier: Verifier,
+        instruments: Mapping[str, str],
+        allow_unsigned: bool = False,
+        timeout_s: float = 20.0,
+    ) -> None:
+        self._clock, self._agent_id, self._trust, self._verifier = clock, agent_id, trust, verifier
+        self._instruments, self._allow_unsigned, self._timeout_s = instruments, allow_unsigned, timeout_s
+        self._bundles: dict[str, ServingBundle] = {}
+
+    @property
+    def bundles(self) -> Mapping[str, ServingBundle]:
+        """The staged bundles by digest; grows as bundles are staged."""
+        return self._bundles
+
+    async def stage(self, wanted: Wanted) -> Staged | Rejected:
+        """Stage a bundle and return the answer for `status`; nothing changes when it is refused."""
+        began = self._clock.perf_ns()
+        try:
+            if wanted.sha256 not in self._bundles:
+                self._bundles[wanted.sha256] = await self._load(wanted)
+        except BundleRefused as refusal:
+            return Rejected(
+                agent_id=self._agent_id,
+                strategy=wanted.strategy,
+                bundle_id=wanted.bundle_id,
+                sha256=wanted.sha256,
+                ts=self._clock.now_ns(),
+                code=refusal.code,
+                detail=str(refusal),
+            )
+        return Staged(
+            agent_id=self._agent_id,
+            strategy=wanted.strategy,
+            bundle_id=wanted.bundle_id,
+            sha256=wanted.sha256,
+            ts=self._clock.now_ns(),
+            staging_ms=(self._clock.perf_ns() - began) / 1e6,
+        )
+
+    async def _load(self, wanted: Wanted) -> ServingBundle:
+        instruments = tuple(name for name, strategy in self._instruments.items() if strategy == wanted.strategy)
+        loaded = await stage(
+            wanted.uri,
+            wanted.sha256,
+            trust=self._trust,
+            verifier=self._verifier,
+            expected=Expectation(strategy=wanted.strategy, instruments=instruments),
+            allow_unsigned=self._allow_unsigned,
+            verify_timeout_s=self._timeout_s,
+        )
+        if loaded.bundle_id != wanted.bundle_id:
+            raise BundleRefused(
+                RejectCode.BAD_METADATA, f"its bundle id is {loaded.bundle_id}, announced was {wanted.bundle_id}"
+            )
+        return serving(loaded)
+
+
+def serving(loaded: LoadedBundle) -> ServingBundle:
+    """Return what decisions need of a loaded bundle."""
+    manifest = loaded.manifest
+    return ServingBundle(
+        strategy=manifest.strategy,
+        bundle_id=loaded.bundle_id,
+        sha256=loaded.digest,
+        policy=loaded.runtime,
+        observer=None if manifest.features is None else Observer(manifest.features),
+        actions=manifest.actions,
+        limits=manifest.limits,
+    )

@@ -1,0 +1,281 @@
+"""The Orchestrator agent: accepts announced bundles, has them staged, and activates what every replica holds."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from agents.lifecycle.status import beat
+from agents.lifecycle.supervisor import Supervisor
+from agents.orchestrator.config import OrchestratorConfig
+from agents.orchestrator.fleet import Fleet
+from agents.orchestrator.rollout import Candidate, RolloutState, Trigger, move
+from bundles.errors import BundleRefused
+from bundles.loader import verify_files
+from bundles.manifest import Expectation, Manifest
+from bundles.registry import read_files
+from bundles.signing import TrustStore
+from messages import (
+    Activate,
+    Alert,
+    BundleReady,
+    Bus,
+    Clock,
+    Heartbeat,
+    NewRecord,
+    Producer,
+    Record,
+    Refused,
+    RejectCode,
+    Rejected,
+    Rollout,
+    control_key,
+    decode,
+    encode,
+    status_key,
+)
+from messages.bus.reading import read_all
+from messages.control import ControlMessage
+from messages.control_fold import ControlFold
+
+POLL_S = 0.25
+READ_TIMEOUT_S = 30.0
+_log = logging.getLogger(__name__)
+
+
+class OrchestratorAgent:
+    """Writes Rollout and Activate on `control`. `strategies` names the strategy of each instrument."""
+
+    def __init__(
+        self,
+        *,
+        config: OrchestratorConfig,
+        bus: Bus,
+        clock: Clock,
+        strategies: Mapping[str, str],
+        trust: TrustStore | None,
+        allow_unsigned: bool = False,
+        agent_id: str = "orchestrator-1",
+    ) -> None:
+        self._config, self._bus, self._clock, self._agent_id = config, bus, clock, agent_id
+        self._strategies, self._trust, self._allow_unsigned = strategies, trust, allow_unsigned
+        self._fold = ControlFold()
+        self._fleet = Fleet(config.replica_timeout_ms)
+        self._candidates: dict[str, Candidate] = {}
+        self._sequences: dict[str, int] = {}
+        self._tasks = Supervisor()
+        self._producer: Producer | None = None
+
+    @property
+    def agent_id(self) -> str:
+        return self._agent_id
+
+    async def start(self) -> None:
+        self._producer = await self._bus.producer()
+        records, positions = await read_all(self._bus, ["control", "status", "bundles"])
+        for record in records:
+            if record.topic == "control":
+                self._apply_control(record)
+        announced = [record for record in records if record.topic == "bundles"]
+        pending = self._resume(announced)
+        consumer = await self._bus.consumer()
+        await consumer.assign(positions)
+
+        async def follow() -> None:
+            try:
+                for record in pending:
+                    await self._announced(record)
+                while True:
+                    for record in await consumer.poll(timeout_s=POLL_S):
+                        await self._take(record)
+                    await self._advance()
+            finally:
+                await consumer.stop()
+
+        self._tasks.spawn(follow(), f"{self._agent_id}-follow")
+        self._tasks.spawn(beat(self._producer, self._clock, self._heartbeat), f"{self._agent_id}-heartbeat")
+
+    async def run(self) -> None:
+        await self._tasks.wait()
+
+    async def stop(self) -> None:
+        await self._tasks.stop()
+        if self._producer is not None:
+            await self._producer.stop()
+
+    def _resume(self, announced: list[Record]) -> list[Record]:
+        """After a restart: what `control` rolled out was accepted; only what was announced later is looked at again."""
+        pending: list[Record] = []
+        for record in announced:
+            ready = _read(record)
+            rollout = self._fold.rollouts.get(ready.strategy) if isinstance(ready, BundleReady) else None
+            if isinstance(ready, BundleReady) and rollout is not None and rollout.sha256 == ready.sha256:
+                self._sequences[ready.strategy] = ready.sequence
+                self._register(ready)
+                pending = [other for other in pending if _strategy(other) != ready.strategy]
+            else:
+                pending.append(record)
+        return pending
+
+    async def _take(self, record: Record) -> None:
+        match record.topic:
+            case "control":
+                self._apply_control(record)
+            case "status":
+                message = _read(record)
+                if message is not None:
+                    self._fleet.apply(message, self._clock.now_ns())
+            case _:
+                await self._announced(record)
+
+    def _apply_control(self, record: Record) -> None:
+        message = _read(record)
+        if isinstance(message, ControlMessage):
+            self._fold.apply(record.offset, message)
+
+    async def _announced(self, record: Record) -> None:
+        ready = _read(record)
+        if not isinstance(ready, BundleReady):
+            return
+        if (current := self._candidates.get(ready.strategy)) is not None and current.sha256 == ready.sha256:
+            return
+        try:
+            await self._accept(ready)
+        except BundleRefused as refusal:
+            await self._refuse(ready, refusal.code, str(refusal))
+            return
+        self._sequences[ready.strategy] = ready.sequence
+        self._register(ready)
+        rollout = Rollout(
+            strategy=ready.strategy,
+            bundle_id=ready.bundle_id,
+            uri=ready.uri,
+            sha256=ready.sha256,
+            expects=self._fold.last_offset(f"rollout/{ready.strategy}"),
+            ts=self._clock.now_ns(),
+            who=self._agent_id,
+        )
+        await self._write(rollout)
+
+    async def _accept(self, ready: BundleReady) -> Manifest:
+        """Judge what only an announcement is judged by: expiry and sequence; and what is cheap to know early."""
+        instruments = self._instruments(ready.strategy)
+        if not instruments:
+            raise BundleRefused(RejectCode.WRONG_STRATEGY, f"no instrument is traded by strategy {ready.strategy!r}")
+        try:
+            files = await asyncio.wait_for(asyncio.to_thread(read_files, ready.uri), READ_TIMEOUT_S)
+        except TimeoutError as error:
+            raise BundleRefused(
+                RejectCode.UNREACHABLE, f"{ready.uri} was not read within {READ_TIMEOUT_S} s"
+            ) from error
+        expected = Expectation(
+            strategy=ready.strategy,
+            instruments=instruments,
+            now_ns=self._clock.now_ns(),
+            min_sequence=self._sequences.get(ready.strategy, -1) + 1,
+        )
+        return verify_files(files, self._trust, expected, sha256=ready.sha256, allow_unsigned=self._allow_unsigned)
+
+    def _instruments(self, strategy: str) -> tuple[str, ...]:
+        return tuple(sorted(name for name, traded_by in self._strategies.items() if traded_by == strategy))
+
+    def _register(self, ready: BundleReady) -> None:
+        instruments = self._instruments(ready.strategy)
+        is_live = all(
+            (active := self._fold.active.get((ready.strategy, name))) is not None and active.sha256 == ready.sha256
+            for name in instruments
+        )
+        self._candidates[ready.strategy] = Candidate(
+            strategy=ready.strategy,
+            bundle_id=ready.bundle_id,
+            sha256=ready.sha256,
+            sequence=ready.sequence,
+            instruments=instruments,
+            state=RolloutState.LIVE if is_live else RolloutState.REGISTERED,
+        )
+
+    async def _advance(self) -> None:
+        now_ns = self._clock.now_ns()
+        for candidate in list(self._candidates.values()):
+            if candidate.state is not RolloutState.REGISTERED:
+                continue
+            rejection = self._fleet.rejection(candidate.sha256, now_ns)
+            if rejection is not None:
+                self._move(candidate, Trigger.REJECTED)
+                await self._alert(candidate, f"{rejection.agent_id}: {rejection.detail}")
+            elif self._fleet.has_staged_everywhere(candidate.sha256, now_ns):
+                self._move(candidate, Trigger.STAGED_EVERYWHERE)
+                await self._activate(candidate)
+
+    def _move(self, candidate: Candidate, trigger: Trigger) -> None:
+        self._candidates[candidate.strategy] = Candidate(
+            strategy=candidate.strategy,
+            bundle_id=candidate.bundle_id,
+            sha256=candidate.sha256,
+            sequence=candidate.sequence,
+            instruments=candidate.instruments,
+            state=move(candidate.state, trigger),
+        )
+
+    async def _activate(self, candidate: Candidate) -> None:
+        for instrument in candidate.instruments:
+            await self._write(
+                Activate(
+                    strategy=candidate.strategy,
+                    instrument=instrument,
+                    bundle_id=candidate.bundle_id,
+                    sha256=candidate.sha256,
+                    expects=self._fold.last_offset(f"active/{candidate.strategy}/{instrument}"),
+                    ts=self._clock.now_ns(),
+                    who=self._agent_id,
+                )
+            )
+
+    async def _refuse(self, ready: BundleReady, code: RejectCode, detail: str) -> None:
+        _log.warning("bundle %s refused: %s", ready.bundle_id, detail)
+        answer = Rejected(
+            agent_id=self._agent_id,
+            strategy=ready.strategy,
+            bundle_id=ready.bundle_id,
+            sha256=ready.sha256,
+            ts=self._clock.now_ns(),
+            code=code,
+            detail=detail,
+        )
+        await self._publish("status", NewRecord(key=status_key(answer).encode(), value=encode(answer)))
+
+    async def _alert(self, candidate: Candidate, text: str) -> None:
+        alert = Alert(
+            alert_id=f"{self._agent_id}/rollout-aborted/{candidate.sha256}",
+            ts=self._clock.now_ns(),
+            agent_id=self._agent_id,
+            severity="warning",
+            code="ROLLOUT_ABORTED",
+            text=text,
+        )
+        await self._publish("risk", NewRecord(key=alert.alert_id.encode(), value=encode(alert)))
+
+    async def _write(self, message: Rollout | Activate) -> None:
+        await self._publish("control", NewRecord(key=control_key(message).encode(), value=encode(message)))
+
+    async def _publish(self, topic: str, record: NewRecord) -> None:
+        if self._producer is None:
+            raise RuntimeError("the agent is not started")
+        await self._producer.publish(topic, record)
+
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat(agent_id=self._agent_id, agent="orchestrator", ts=self._clock.now_ns(), state="live")
+
+
+def _read(record: Record) -> object | None:
+    """Return the message, or None: these topics are written by agents and operators, and what is unreadable is void."""
+    try:
+        message: object = decode(record.topic, record.value, record.headers)
+    except Refused as error:
+        _log.warning("%s offset %d can't be read: %s", record.topic, record.offset, error)
+        return None
+    return message
+
+
+def _strategy(record: Record) -> str | None:
+    message = _read(record)
+    return message.strategy if isinstance(message, BundleReady) else None
