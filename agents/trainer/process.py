@@ -19,8 +19,8 @@ Listener = Callable[[WorkerProgress], Awaitable[None]]
 async def run_worker(request: WorkerRequest, directory: Path, listen: Listener) -> WorkerDone | WorkerFailed:
     """Run one request in a process of its own and return its last word; `listen` hears of progress.
 
-    `directory` gets request.json and worker.log. Takes at most `run_timeout_s` of real time: a clock that stands still
-    doesn't stop it. Whatever happens, cancellation included, the process is gone when this returns.
+    `directory` gets request.json, worker.log and worker.pid. Takes at most `run_timeout_s` of real time,
+    whatever the agent's clock does. The process is gone when this returns, also after a cancellation.
     """
     (directory / "request.json").write_bytes(msgspec.json.encode(request))
     log = directory / "worker.log"
@@ -35,6 +35,7 @@ async def run_worker(request: WorkerRequest, directory: Path, listen: Listener) 
             stderr=errors,
         )
     try:
+        (directory / "worker.pid").write_text(str(process.pid))
         async with asyncio.timeout(request.config.run_timeout_s):
             result = await _listen(process, listen)
             await process.wait()
