@@ -162,23 +162,26 @@ def _export(
     return _write(out_dir / facts["run_name"], files)
 
 
+_TRACEABLE = "let forward be tensor maths alone, without branches on values"
+
+
 def _trace(module: Any, obs_shape: tuple[int, ...]) -> bytes:
     import torch
     from torch.jit._trace import TracerWarning
 
     example = torch.zeros((3, *obs_shape), dtype=torch.float32)
     saved = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
-        # torch.jit is deprecated as a whole; a TracerWarning means that the trace would not act like the module.
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("error", TracerWarning)
+    with warnings.catch_warnings(record=True) as told, torch.no_grad():
+        # torch.jit is deprecated as a whole, and says so at each call.
+        warnings.simplefilter("always")
         try:
             trace: Any = torch.jit.trace
             traced = torch.jit.freeze(trace(module.eval(), example, check_trace=False))
-        except (TracerWarning, RuntimeError) as error:
-            raise ExportFailed(f"the module can't be traced ({error})", "let forward be tensor maths alone") from error
+        except RuntimeError as error:
+            raise ExportFailed(f"the module can't be traced ({error})", _TRACEABLE) from error
         torch.jit.save(traced, saved)
+    if wrong := [str(warning.message) for warning in told if issubclass(warning.category, TracerWarning)]:
+        raise ExportFailed(f"the module can't be traced ({wrong[0]})", _TRACEABLE)
     policy = canonical(saved.getvalue())
     try:
         check_archive(policy)

@@ -139,12 +139,16 @@ def _read_plain(path: Path, left: int) -> bytes:
         raise BundleRefused(RejectCode.BAD_NAME, f"{path.name} is a link, not a file")
     # The flags close the gap between the look above and the opening, and never wait for a pipe.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags), "rb") as file:
-        status = os.fstat(file.fileno())
+    descriptor = os.open(path, flags)
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise BundleRefused(RejectCode.BAD_NAME, f"{path.name} is no plain file")
         _check_room(path.name, status.st_size, left)
-        content = file.read(status.st_size + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(status.st_size + 1)
+    finally:
+        os.close(descriptor)
     if len(content) != status.st_size:
         raise BundleRefused(RejectCode.DIGEST_MISMATCH, f"{path.name} changed while it was read")
     return content

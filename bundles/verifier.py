@@ -53,6 +53,11 @@ class Verifier:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, or None when there is none."""
+        return self._process.pid if self._process is not None else None
+
     async def start(self) -> None:
         """Return when the child has imported torch and waits. Raises VerifierUnavailable."""
         async with self._turn:

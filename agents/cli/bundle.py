@@ -112,10 +112,13 @@ def publish(
 
 async def _verify(uri: str, trust: TrustStore | None, expected: Expectation, *, allow_unsigned: bool) -> LoadedBundle:
     digest = _digest(await asyncio.to_thread(read_files, uri))
-    async with Verifier() as verifier:
+    verifier = Verifier()
+    try:
         return await stage(
             uri, digest, trust=trust, verifier=verifier, expected=expected, allow_unsigned=allow_unsigned
         )
+    finally:
+        await verifier.stop()
 
 
 async def _announce(ready: BundleReady, bus_url: str, prefix: str) -> int:

@@ -1,0 +1,85 @@
+"""Every PolicyRuntime is held to the protocol's words."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from bundles.errors import PolicyError
+from bundles.manifest import POLICY_NAME
+from bundles.runtimes.protocol import PolicyRuntime
+from bundles.runtimes.torchscript import TorchScriptRuntime
+from messages import RejectCode
+from tests.bundles.samples import crafted_policy
+
+Load = Callable[[bytes], PolicyRuntime]
+DISCRETE = ["return (torch.argmax(obs, 1), torch.slice(obs, 1, 0, 3))"]
+CONTINUOUS = ["outputs = torch.slice(obs, 1, 0, 1)", "return (torch.clamp(outputs, -1.0, 1.0), outputs)"]
+
+
+@pytest.fixture(params=["torchscript"])
+def load(request: pytest.FixtureRequest) -> Load:
+    return {"torchscript": lambda policy: TorchScriptRuntime.load(policy, (4,))}[str(request.param)]
+
+
+def row(*values: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    return np.array(values, np.float32)
+
+
+def test_a_discrete_action_is_one_whole_number(load: Load) -> None:
+    runtime = load(crafted_policy(DISCRETE))
+    runtime.warm()
+    assert runtime.obs_shape == (4,)
+    assert runtime.act(row(0, 0, 5, 0)) == (2.0,)
+
+
+def test_a_continuous_action_is_its_numbers(load: Load) -> None:
+    assert load(crafted_policy(CONTINUOUS)).act(row(0.5, 9, 9, 9)) == (0.5,)
+
+
+def test_a_batch_is_its_rows(load: Load) -> None:
+    for lines in (DISCRETE, CONTINUOUS):
+        runtime = load(crafted_policy(lines))
+        observations = np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
+        assert runtime.act_batch(observations) == [runtime.act(observation) for observation in observations]
+
+
+def test_shapes_and_types_are_as_promised(load: Load) -> None:
+    actions, outputs = load(crafted_policy(DISCRETE)).forward(np.zeros((5, 4), np.float32))
+    assert (actions.shape, str(actions.dtype), outputs.shape, str(outputs.dtype)) == ((5,), "int64", (5, 3), "float32")
+    actions, outputs = load(crafted_policy(CONTINUOUS)).forward(np.zeros((5, 4), np.float32))
+    assert (actions.shape, str(actions.dtype), outputs.shape) == ((5, 1), "float32", (5, 1))
+
+
+def test_nothing_of_an_observation_is_kept(load: Load) -> None:
+    runtime = load(crafted_policy(CONTINUOUS))
+    observation = row(0.5, 0, 0, 0)
+    action = runtime.act(observation)
+    runtime.act(row(0.25, 0, 0, 0))
+    assert (action, observation[0]) == ((0.5,), 0.5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_answer_that_is_not_finite_raises(load: Load, value: float) -> None:
+    runtime = load(crafted_policy(DISCRETE))
+    for call in (lambda: runtime.act(row(0, value, 0, 0)), lambda: runtime.forward(row(0, value, 0, 0)[None])):
+        with pytest.raises(PolicyError) as caught:
+            call()
+        assert caught.value.code is RejectCode.NOT_FINITE
+    assert runtime.act(row(0, 1, 0, 0)) == (1.0,)
+
+
+def test_observations_of_another_shape_raise(load: Load) -> None:
+    runtime = load(crafted_policy(DISCRETE))
+    with pytest.raises(PolicyError):
+        runtime.forward(np.zeros((5, 3), np.float32))
+
+
+def test_a_failing_graph_raises(load: Load) -> None:
+    runtime = load(crafted_policy(["outputs = torch.mm(obs, obs)", "return (torch.argmax(outputs, 1), outputs)"]))
+    with pytest.raises(PolicyError):
+        runtime.act(row(0, 0, 0, 0))
+
+
+def test_an_exported_policy_runs(load: Load, files: dict[str, bytes]) -> None:
+    assert load(files[POLICY_NAME]).act(row(0, 0, 0, 0))[0] in {0.0, 1.0, 2.0}
