@@ -1,0 +1,216 @@
+"""The paper venue of one partition, pure: market records and order records in, reports out.
+
+What it answers to an order is a function of `orders` and `market`, however far it lags behind either: an order arrives
+at its source record's `ts_recv` + latency and meets the first good quote from there on. A cancel names no market
+record, so the records' own times decide: it takes effect at the first market record of the partition that the broker
+took in later than the cancel's record time + latency. A fill that was already reported by then stands.
+"""
+
+from bisect import insort
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+from agents.risk.instruments import Instrument
+from agents.venue.config import VenueConfig
+from agents.venue.tape import Event, MarketMessage, Tape
+from agents.venue.working import WorkingOrder, rejection
+from messages import Cancel, Claim, ExecutionReport, Order, Record
+from messages.orders import OrderMessage
+from messages.reports import OrderPosition
+
+Refusal = Callable[[Order], str | None]
+_MILLI = 1_000_000
+_REMEMBERED_IDS = 65_536
+
+
+def refuse_nothing(_order: Order) -> str | None:
+    """Let every order in."""
+    return None
+
+
+class PaperBook:
+    """One partition. `refusal` says why an order may not be taken now, or None: halts, which no topic order fixes."""
+
+    def __init__(
+        self,
+        partition: int,
+        config: VenueConfig,
+        instruments: Mapping[str, Instrument],
+        *,
+        refusal: Refusal = refuse_nothing,
+    ) -> None:
+        self._partition, self._config, self._instruments, self._refusal = partition, config, instruments, refusal
+        self.tape = Tape(instruments, config.bars, config.remembered_records)
+        self.void_orders = 0
+        self.missing_orders = 0
+        self._epoch: int | None = None
+        self._next_seq: int | None = None
+        self._orders: dict[str, WorkingOrder] = {}
+        self._answered: dict[str, None] = {}
+        self._open: dict[str, list[WorkingOrder]] = {}
+        # Source offset -> orders whose source the venue has not read yet.
+        self._early: dict[int, list[tuple[Order, OrderPosition]]] = {}
+        self._waiting: set[str] = set()
+        self._cancel_past_ms: dict[str, int] = {}
+        self._finished: deque[str] = deque()
+
+    @property
+    def open_orders(self) -> int:
+        """Orders that are on their way or resting."""
+        return sum(len(orders) for orders in self._open.values()) + sum(len(early) for early in self._early.values())
+
+    def market(self, record: Record, message: MarketMessage | None) -> list[ExecutionReport]:
+        """Take in the next market record (None: nothing usable in it); return what it makes happen."""
+        if message is None or message.instrument not in self._instruments:
+            self.tape.skip(record.offset)
+            return [self._orphan(order, position) for order, position in self._early.pop(record.offset, ())]
+        event = self.tape.add(record, message)
+        reports = self._cancel_due(event)
+        working = self._open.get(event.instrument)
+        if working:
+            for resting in working:
+                reports += resting.on_event(event)
+            self._retire(event.instrument)
+        # Last: an order meets the market only past its source.
+        for order, position in self._early.pop(record.offset, ()):
+            if order.instrument == event.instrument:
+                self._admit(order, position, event)
+            else:
+                reports.append(self._orphan(order, position))
+        return reports
+
+    def orders(self, records: Iterable[tuple[Record, OrderMessage]]) -> list[ExecutionReport]:
+        """Take in the next records of `orders`: all that are there, so that a late order meets its cancel in time."""
+        reports: list[ExecutionReport] = []
+        late: list[WorkingOrder] = []
+        for record, message in records:
+            if isinstance(message, Claim):
+                self._epoch = record.offset
+            elif not self._counts(message):
+                continue
+            elif isinstance(message, Cancel):
+                if message.order_id in self._orders or message.order_id in self._waiting:
+                    past_ms = record.timestamp_ms + self._config.latency_ns // _MILLI
+                    self._cancel_past_ms.setdefault(message.order_id, past_ms)
+            else:
+                reports += self._take(record, message, late)
+        for working in late:
+            reports += self._catch_up(working)
+        return reports + self._cancel_late()
+
+    def _counts(self, message: Order | Cancel) -> bool:
+        """Whether the record is its owner's and new; retention may have removed the Claim before the first one."""
+        if self._epoch is None:
+            self._epoch = message.epoch
+        if message.epoch != self._epoch:
+            self.void_orders += 1
+            return False
+        if self._next_seq is not None and message.seq < self._next_seq:
+            return False
+        if self._next_seq is not None:
+            self.missing_orders += message.seq - self._next_seq
+        self._next_seq = message.seq + 1
+        return True
+
+    def _take(self, record: Record, order: Order, late: list[WorkingOrder]) -> list[ExecutionReport]:
+        if order.order_id in self._answered:
+            return []
+        self._remember(order.order_id)
+        position = OrderPosition(partition=record.partition, offset=record.offset)
+        reason = self._invalid(order, record) or self._refusal(order)
+        if reason is not None:
+            return [rejection(order, position, reason)]
+        source = order.source.offset
+        if source >= self.tape.next_offset:
+            self._early.setdefault(source, []).append((order, position))
+            self._waiting.add(order.order_id)
+            return []
+        event = self.tape.at(source)
+        if event is None and not self.tape.remembers(source):
+            return [rejection(order, position, f"market record {source} is too old to judge the order by")]
+        if event is None or event.instrument != order.instrument:
+            return [self._orphan(order, position)]
+        late.append(self._admit(order, position, event))
+        return []
+
+    def _invalid(self, order: Order, record: Record) -> str | None:
+        instrument = self._instruments.get(order.instrument)
+        if instrument is None:
+            return f"unknown instrument {order.instrument!r}"
+        if not instrument.lots(order.quantity):
+            return f"quantity {order.quantity:g} is no multiple of {instrument.quantity_step:g}"
+        if (order.order_type == "limit") is (order.limit_price is None):
+            return "a limit order needs a limit price, a market order none"
+        if order.limit_price is not None and instrument.ticks(order.limit_price) is None:
+            return f"price {order.limit_price:g} is no multiple of {instrument.price_step:g}"
+        if order.source.topic != "market" or order.source.partition != self._partition:
+            return f"source {order.source.topic}/{order.source.partition} is not this partition of market"
+        age_ms = record.timestamp_ms - order.ts_decided // _MILLI
+        if age_ms > self._config.max_order_age_ms:
+            return f"decided {age_ms} ms before it was sent, over the limit of {self._config.max_order_age_ms} ms"
+        return None
+
+    def _admit(self, order: Order, position: OrderPosition, source: Event) -> WorkingOrder:
+        arrival_ns = source.ts_recv + self._config.latency_ns
+        working = WorkingOrder(order, position, self._instruments[order.instrument], arrival_ns)
+        self._orders[order.order_id] = working
+        self._waiting.discard(order.order_id)
+        insort(self._open.setdefault(order.instrument, []), working, key=lambda other: other.position.offset)
+        return working
+
+    def _orphan(self, order: Order, position: OrderPosition) -> ExecutionReport:
+        """Reject an order whose source is no tick of its instrument."""
+        self._waiting.discard(order.order_id)
+        self._cancel_past_ms.pop(order.order_id, None)
+        return rejection(order, position, f"market record {order.source.offset} is no tick of {order.instrument}")
+
+    def _catch_up(self, working: WorkingOrder) -> list[ExecutionReport]:
+        """Judge a late order against what the venue has already read."""
+        reports: list[ExecutionReport] = []
+        order = working.order
+        past_ms = self._cancel_past_ms.get(order.order_id)
+        for event in self.tape.after(order.source.offset):
+            if past_ms is not None and event.record_ms > past_ms:
+                reports += self._cancel(working, event)
+            if working.is_done:
+                break
+            if event.instrument == order.instrument:
+                reports += working.on_event(event)
+        self._retire(order.instrument)
+        return reports
+
+    def _cancel_due(self, event: Event) -> list[ExecutionReport]:
+        due = [name for name, past_ms in self._cancel_past_ms.items() if event.record_ms > past_ms]
+        return [report for name in due if name in self._orders for report in self._cancel(self._orders[name], event)]
+
+    def _cancel_late(self) -> list[ExecutionReport]:
+        reports: list[ExecutionReport] = []
+        for name, past_ms in list(self._cancel_past_ms.items()):
+            event = self.tape.first_past_ms(past_ms) if name in self._orders else None
+            if event is not None:
+                reports += self._cancel(self._orders[name], event)
+        return reports
+
+    def _cancel(self, working: WorkingOrder, event: Event) -> list[ExecutionReport]:
+        del self._cancel_past_ms[working.order.order_id]
+        reports = working.cancel(event)
+        self._retire(working.order.instrument)
+        return reports
+
+    def _retire(self, instrument: str) -> None:
+        """Move finished orders out of the way; the last ones are kept to answer their cancels."""
+        working = self._open.get(instrument, [])
+        done = [order for order in working if order.is_done]
+        if not done:
+            return
+        self._open[instrument] = [order for order in working if not order.is_done]
+        self._finished.extend(order.order.order_id for order in done)
+        while len(self._finished) > self._config.finished_orders:
+            oldest = self._finished.popleft()
+            self._orders.pop(oldest, None)
+            self._cancel_past_ms.pop(oldest, None)
+
+    def _remember(self, order_id: str) -> None:
+        self._answered[order_id] = None
+        if len(self._answered) > _REMEMBERED_IDS:
+            del self._answered[next(iter(self._answered))]
