@@ -11,14 +11,10 @@ from msgspec import Struct
 from agents.execution.config import ExecutionConfig
 from agents.execution.directives import Directives, Wanted
 from agents.execution.runner import ShardRunner
-from agents.execution.shard import Shard
+from agents.execution.scope import Scope, shard_of
 from agents.execution.staging import Staging
-from agents.execution.step import ShardConfig
 from agents.lifecycle.status import beat
 from agents.lifecycle.supervisor import Supervisor
-from agents.risk.instruments import Instrument
-from agents.risk.limits import Limits
-from bundles.signing import TrustStore
 from bundles.verifier import Verifier
 from messages import (
     Bus,
@@ -41,7 +37,6 @@ from messages import (
     encode,
     status_key,
 )
-from messages.bus.partitioner import partition_of
 from messages.bus.reading import read_all
 from messages.control import ControlMessage
 from messages.decisions import BundleActivated, RiskAlive, StepInput, Timer
@@ -53,27 +48,6 @@ RETRY_S = 0.5
 _log = logging.getLogger(__name__)
 
 OnStep = Callable[[LoggedStep, int, int], None]
-
-
-class Scope(Struct, frozen=True, kw_only=True):
-    """What Execution trades: reference data, the strategy of each instrument, limits, and whom it trusts."""
-
-    instruments: Mapping[str, Instrument]
-    strategies: Mapping[str, str]
-    limits: Limits
-    trust: TrustStore | None
-    allow_unsigned: bool = False
-
-
-def shard_of(scope: Scope, number: int, partitions: int, config: ExecutionConfig, staging: Staging | None) -> Shard:
-    """Return a fresh shard for a partition, with the instruments whose keys belong there."""
-    mine = {n: i for n, i in scope.instruments.items() if partition_of(n.encode(), partitions) == number}
-    shard_config = ShardConfig(
-        partition=number, instruments=mine, strategies=scope.strategies, decisions=config.decisions
-    )
-    return Shard(
-        shard_config, limits=scope.limits, bundles={} if staging is None else staging.bundles, partitions=partitions
-    )
 
 
 class _Clients(Struct, frozen=True, kw_only=True):
@@ -218,7 +192,7 @@ class ExecutionAgent:
     def _new_runner(self, number: int) -> ShardRunner:
         on_step = self._on_step
         return ShardRunner(
-            shard_of(self._scope, number, self._partitions, self._config, self._staging),
+            shard_of(self._scope, number, self._partitions, self._config, self._staging.bundles),
             bus=self._bus,
             clock=self._clock,
             config=self._config,

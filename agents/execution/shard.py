@@ -400,7 +400,7 @@ class Shard:
             case _:  # MarketGap is in the step's range, Timer is time alone
                 pass
 
-    def _apply_control(self, offset: int, message: ControlMessage) -> None:  # noqa: C901 - one case a message
+    def _apply_control(self, offset: int, message: ControlMessage) -> None:
         if offset < self.control_to:
             return
         self.control_to = offset + 1

@@ -36,6 +36,10 @@ class Supervisor:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
+    def request_stop(self) -> None:
+        """Let `wait` return; the tasks go on until `stop`."""
+        self._stopped.set()
+
     async def stop(self, timeout_s: float = 5.0) -> None:
         """Cancel what still runs and wait for it. Raises BusTimeout when a task doesn't end in time."""
         self._stopped.set()

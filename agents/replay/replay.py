@@ -1,0 +1,97 @@
+"""Replay of a whole log: every shard's steps through the same core, orders and decisions compared byte for byte."""
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from agents.execution.config import ExecutionConfig
+from agents.execution.ownership import batches_of, valid_records
+from agents.execution.scope import Scope, shard_of
+from agents.execution.staging import serving
+from agents.execution.step import ServingBundle
+from agents.replay.player import Mismatch, rederive
+from bundles.loader import load_bundle
+from messages import Claim, LoggedStep, Record
+from messages.decisions import BundleActivated
+
+Records = Callable[[str, int], Sequence[Record]]
+
+
+class Replayed(Struct, frozen=True, kw_only=True):
+    """What a replay found. `orders_digest` is of the derived orders, `logged_digest` of those on the topic."""
+
+    steps: int
+    decisions: int
+    orders: int
+    orders_digest: str
+    logged_digest: str
+    mismatches: tuple[Mismatch, ...]
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether everything came out as logged."""
+        return not self.mismatches and self.orders_digest == self.logged_digest
+
+
+def orders_digest(orders: Mapping[int, Sequence[bytes]]) -> str:
+    """Return the sha256 (hex) over (seq, bytes) of each partition's orders and cancels, in partition order."""
+    digest = hashlib.sha256()
+    for partition in sorted(orders):
+        for seq, order in enumerate(orders[partition]):
+            digest.update(struct.pack(">IQI", partition, seq, len(order)) + order)
+    return digest.hexdigest()
+
+
+def logged_orders(records: Iterable[Record]) -> list[bytes]:
+    """Return the bytes of the valid orders and cancels of one partition of `orders`."""
+    return [record.value for record, message in valid_records(records, None) if not isinstance(message, Claim)]  # type: ignore[misc]
+
+
+def logged_steps(decisions: Iterable[Record]) -> list[LoggedStep]:
+    """Return the steps of one partition of `decisions`, each once, in order of n."""
+    steps: dict[int, LoggedStep] = {}
+    for batch in batches_of(decisions, None):
+        for step in batch.steps:
+            steps.setdefault(step.step.n, step)
+    return [steps[n] for n in sorted(steps)]
+
+
+def replay(records: Records, *, partitions: int, scope: Scope, config: ExecutionConfig, bundles_dir: Path) -> Replayed:
+    """Re-derive every shard of a log. The bundles are read from `bundles_dir`/DIGEST and checked as ever.
+
+    Raises BundleRefused for a bundle that is missing or does not pass.
+    """
+    derived: dict[int, Sequence[bytes]] = {}
+    logged: dict[int, Sequence[bytes]] = {}
+    mismatches: list[Mismatch] = []
+    steps = decisions = 0
+    bundles: dict[str, ServingBundle] = {}
+    for number in range(partitions):
+        shard_steps = logged_steps(records("decisions", number))
+        for digest in _digests(shard_steps):
+            if digest not in bundles:
+                loaded = load_bundle(bundles_dir / digest, trust=scope.trust, allow_unsigned=scope.allow_unsigned)
+                bundles[digest] = serving(loaded)
+        shard = shard_of(scope, number, partitions, config, bundles)
+        result = rederive(shard, shard_steps, records("market", number), records("reports", number))
+        derived[number], logged[number] = result.orders, logged_orders(records("orders", number))
+        steps, decisions = steps + result.steps, decisions + result.decisions
+        if result.mismatch is not None:
+            mismatches.append(result.mismatch)
+    return Replayed(
+        steps=steps,
+        decisions=decisions,
+        orders=sum(len(orders) for orders in derived.values()),
+        orders_digest=orders_digest(derived),
+        logged_digest=orders_digest(logged),
+        mismatches=tuple(mismatches),
+    )
+
+
+def _digests(steps: Iterable[LoggedStep]) -> set[str]:
+    return {
+        applied.sha256 for logged in steps for applied in logged.step.inputs if isinstance(applied, BundleActivated)
+    }
