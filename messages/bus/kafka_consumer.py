@@ -1,7 +1,6 @@
 """Consumers on Kafka: partitions assigned by hand, or a group's with the rebalance heard from inside `poll`."""
 
 import asyncio
-import itertools
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -103,19 +102,22 @@ class KafkaConsumer:
             return []
         except (KafkaError, OSError, RuntimeError) as error:
             raise as_bus_error(error, self._url, "poll", 0) from error
-        skip = len(self._prefix)
-        return [
-            Record(
-                topic=record.topic[skip:],
-                partition=record.partition,
-                offset=record.offset,
-                timestamp_ms=record.timestamp,
-                key=record.key,
-                value=record.value,
-                headers=record.headers,
-            )
-            for record in itertools.chain.from_iterable(batches.values())
-        ]
+        records: list[Record] = []
+        for raw, batch in batches.items():
+            topic, number = self._ours(raw)
+            records += [
+                Record(
+                    topic=topic,
+                    partition=number,
+                    offset=record.offset,
+                    timestamp_ms=record.timestamp,
+                    key=record.key,
+                    value=record.value,
+                    headers=record.headers,
+                )
+                for record in batch
+            ]
+        return records
 
     def _check_coordinator(self) -> None:
         try:

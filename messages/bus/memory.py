@@ -1,11 +1,11 @@
 """The in-memory bus: partitions, offsets, groups, producer epochs and faults, deterministic under a virtual clock."""
 
 import asyncio
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from messages.bus.groups import Group, Member
+from messages.bus.memory_log import Log, size_bytes
 from messages.bus.partitioner import partition_of
 from messages.bus.protocol import (
     MAX_BATCH_BYTES,
@@ -45,35 +45,6 @@ class NoFaults:
     async def after(self, client: str, operation: str) -> None: ...
 
 
-class _Log:
-    """One partition's records."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-        self.readers: set[asyncio.Future[bool]] = set()
-        self.end = 0
-        self.epochs: dict[str, int] = {}
-
-    def append(self, record: Record) -> None:
-        self.records.append(record)
-        self.end = record.offset + 1
-        self.wake()
-
-    def wake(self) -> None:
-        for reader in self.readers:
-            if not reader.done():
-                reader.set_result(True)
-
-    def start(self) -> int:
-        return self.records[0].offset if self.records else self.end
-
-    def read(self, offset: int, limit: int) -> list[Record]:
-        low = max(0, offset - self.start())
-        if len(self.records) == self.end - self.start():
-            return self.records[low : low + limit]
-        return list(itertools.islice((record for record in self.records if record.offset >= offset), limit))
-
-
 class MemoryBroker:
     """The cluster: what all connections share. `fencing=False` lets old owners append, for tests of readers."""
 
@@ -82,7 +53,7 @@ class MemoryBroker:
         self.faults: Faults = faults or NoFaults()
         self.fencing = fencing
         self.activity = 0
-        self._logs: dict[Partition, _Log] = {}
+        self._logs: dict[Partition, Log] = {}
         self._topics: dict[str, Topic] = {}
         self._counts: dict[str, int] = {}
         self._epochs: dict[str, int] = {}
@@ -106,7 +77,7 @@ class MemoryBroker:
         if topic.name not in self._topics:
             self._topics[topic.name] = topic
             self._counts[topic.name] = partitions
-            self._logs.update({Partition(topic.name, index): _Log() for index in range(partitions)})
+            self._logs.update({Partition(topic.name, index): Log() for index in range(partitions)})
 
     def state(self, name: str) -> TopicState | None:
         """Return what `describe_topics` says of a topic, or None."""
@@ -121,7 +92,7 @@ class MemoryBroker:
             raise TopicMismatch(topic, "does not exist")
         return self._counts[topic]
 
-    def log(self, partition: Partition) -> _Log:
+    def log(self, partition: Partition) -> Log:
         """Return a partition's log. Raises TopicMismatch when there is no such partition."""
         if partition not in self._logs:
             raise TopicMismatch(partition.topic, f"has no partition {partition.number}")
@@ -132,7 +103,7 @@ class MemoryBroker:
         log = self.log(partition)
         if not records:
             raise Refused(f"a batch for {partition.topic} holds no records")
-        if (size := sum(_size_bytes(record) for record in records)) > MAX_BATCH_BYTES:
+        if (size := sum(size_bytes(record) for record in records)) > MAX_BATCH_BYTES:
             raise Refused(f"a batch of {size} bytes for {partition.topic} is over the limit of {MAX_BATCH_BYTES}")
         first = log.end
         now_ms = self.clock.now_ns() // 1_000_000
@@ -402,11 +373,6 @@ class _MemoryConsumer:
     def _wake_poll(self) -> None:
         if self._waiter is not None:
             _wake(self._waiter)
-
-
-def _size_bytes(record: NewRecord) -> int:
-    headers = sum(len(name) + len(value) for name, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def _wake(waiter: asyncio.Future[bool]) -> None:
