@@ -1,0 +1,209 @@
+"""The paper venue: `orders` and `market` in, `reports` out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeGuard
+
+from msgspec import Struct
+
+from agents.lifecycle.status import beat, dead_letter
+from agents.lifecycle.supervisor import Supervisor
+from agents.risk.instruments import Instrument
+from agents.venue.answered import Answered
+from agents.venue.book import PaperBook
+from agents.venue.config import VenueConfig
+from messages import (
+    Bar,
+    Bus,
+    Cancel,
+    Claim,
+    Clock,
+    Consumer,
+    ExecutionReport,
+    Heartbeat,
+    NewRecord,
+    Observation,
+    Order,
+    Partition,
+    Producer,
+    Quote,
+    Record,
+    Refused,
+    Trade,
+    UnknownMessage,
+    decode,
+    encode,
+)
+from messages.bus.reading import read_range
+from messages.control import ControlMessage
+from messages.control_fold import ControlFold
+from messages.market import MarketMessage
+
+_CONTROL = Partition("control", 0)
+_REPORTS_PER_BATCH = 256
+
+
+class _Clients(Struct, frozen=True, kw_only=True):
+    consumer: Consumer
+    producer: Producer
+
+
+class VenueAgent:
+    """Owns all partitions; run one. A restart derives its reports anew and publishes those that are not there yet.
+
+    After a Halt of level `halted` new orders are rejected, but for reduce-only ones while a Flatten is on. That is
+    judged when the order is read: what was answered before stays answered.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: VenueConfig,
+        bus: Bus,
+        clock: Clock,
+        instruments: Mapping[str, Instrument],
+        agent_id: str = "venue-1",
+    ) -> None:
+        self._config, self._bus, self._clock, self._instruments = config, bus, clock, instruments
+        self._agent_id = agent_id
+        self._control = ControlFold()
+        self._answered = Answered()
+        self._books: list[PaperBook] = []
+        self._supervisor = Supervisor()
+        self._clients: _Clients | None = None
+        self.published = 0
+
+    @property
+    def agent_id(self) -> str:
+        return self._agent_id
+
+    @property
+    def books(self) -> Sequence[PaperBook]:
+        """One book for each partition."""
+        return self._books
+
+    async def start(self) -> None:
+        partitions = await self._bus.partition_count("orders")
+        self._clients = _Clients(consumer=await self._bus.consumer(), producer=await self._bus.producer())
+        self._books = [
+            PaperBook(number, self._config, self._instruments, refusal=self._refuse) for number in range(partitions)
+        ]
+        positions = await self._catch_up(self._clients)
+        await self._clients.consumer.assign(positions)
+        self._supervisor.spawn(
+            beat(self._clients.producer, self._clock, self._heartbeat), f"{self._agent_id}-heartbeat"
+        )
+
+    async def run(self) -> None:
+        if self._clients is not None:
+            self._supervisor.spawn(self._match(self._clients), f"{self._agent_id}-match")
+        await self._supervisor.wait()
+
+    async def stop(self) -> None:
+        await self._supervisor.stop()
+        if self._clients is not None:
+            clients, self._clients = self._clients, None
+            await clients.consumer.stop()
+            await clients.producer.stop()
+
+    async def _catch_up(self, clients: _Clients) -> dict[Partition, int]:
+        """Read `control`, `reports` and `orders` to their ends; return where live reading begins."""
+        numbers = range(len(self._books))
+        orders = [Partition("orders", number) for number in numbers]
+        reports = [Partition("reports", number) for number in numbers]
+        market = [Partition("market", number) for number in numbers]
+        everything = [_CONTROL, *orders, *reports, *market]
+        begins = await clients.consumer.beginning_offsets(everything)
+        ends = await clients.consumer.end_offsets(everything)
+        for record in await read_range(self._bus, {_CONTROL: (begins[_CONTROL], ends[_CONTROL])}):
+            await self._fold(clients, record, is_new=False)
+        for record in await read_range(self._bus, {p: (begins[p], ends[p]) for p in reports}):
+            report = await self._read(clients, record, is_new=False)
+            if isinstance(report, ExecutionReport):
+                self._answered.note(report)
+        positions = {_CONTROL: ends[_CONTROL]}
+        for number in numbers:
+            records = await read_range(self._bus, {orders[number]: (begins[orders[number]], ends[orders[number]])})
+            messages = await self._read_orders(clients, records, is_new=False)
+            # Back to where the oldest open order begins, and as far again: what others took from its quotes matters.
+            needed = [message.source.offset for _, message in messages if self._is_open(message)]
+            first = min([ends[market[number]], *needed]) - self._config.remembered_records
+            start = max(first, begins[market[number]])
+            self._books[number].tape.start_at(start)
+            positions |= {market[number]: start, orders[number]: ends[orders[number]]}
+            await self._publish(clients, number, self._books[number].orders(messages))
+        return positions
+
+    def _is_open(self, message: Order | Cancel | Claim) -> TypeGuard[Order]:
+        return isinstance(message, Order) and not self._answered.is_final(message.order_id)
+
+    async def _match(self, clients: _Clients) -> None:
+        while True:
+            records = await clients.consumer.poll(max_records=self._config.batch_records)
+            for record in records:
+                if record.topic == "control":
+                    await self._fold(clients, record)
+            # Orders before market: a cancel or an order must not be late because of us.
+            for number, book in enumerate(self._books):
+                mine = [record for record in records if record.partition == number]
+                reports = book.orders(await self._read_orders(clients, [r for r in mine if r.topic == "orders"]))
+                for record in mine:
+                    if record.topic == "market":
+                        reports += book.market(record, _tick(record))
+                await self._publish(clients, number, reports)
+
+    async def _publish(self, clients: _Clients, number: int, reports: Iterable[ExecutionReport]) -> None:
+        due = [due for report in reports if (due := self._answered.to_publish(report)) is not None]
+        for index in range(0, len(due), _REPORTS_PER_BATCH):
+            batch = [
+                NewRecord(key=report.instrument.encode(), value=encode(report))
+                for report in due[index : index + _REPORTS_PER_BATCH]
+            ]
+            await clients.producer.publish_batch(Partition("reports", number), batch)
+            self.published += len(batch)
+
+    async def _read_orders(
+        self, clients: _Clients, records: Iterable[Record], *, is_new: bool = True
+    ) -> list[tuple[Record, Order | Cancel | Claim]]:
+        read = [(record, await self._read(clients, record, is_new=is_new)) for record in records]
+        return [(record, message) for record, message in read if isinstance(message, Order | Cancel | Claim)]
+
+    async def _fold(self, clients: _Clients, record: Record, *, is_new: bool = True) -> None:
+        message = await self._read(clients, record, is_new=is_new)
+        if isinstance(message, ControlMessage):
+            self._control.apply(record.offset, message)
+
+    async def _read(self, clients: _Clients, record: Record, *, is_new: bool = True) -> object:
+        """Return the message, or None when there is none to be read: new ones are then parked."""
+        try:
+            message: object = decode(record.topic, record.value, record.headers)
+        except Refused as error:
+            if is_new:
+                letter = dead_letter(record, str(error), agent_id=self._agent_id, ts=self._clock.now_ns())
+                await clients.producer.publish("dead-letters", letter)
+            return None
+        return None if isinstance(message, UnknownMessage) else message
+
+    def _refuse(self, order: Order) -> str | None:
+        if self._control.halts.level(order.strategy, order.instrument) != "halted" or order.order_id in self._answered:
+            return None
+        if order.reduce_only and self._control.is_flattening(order.strategy, order.instrument):
+            return None
+        return "trading is halted"
+
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            agent_id=self._agent_id,
+            agent="venue",
+            ts=self._clock.now_ns(),
+            state="live",
+            partitions=tuple(range(len(self._books))),
+        )
+
+
+def _tick(record: Record) -> MarketMessage | None:
+    """Return the tick of a market record; Execution parks what can't be read."""
+    try:
+        message: object = decode(record.topic, record.value, record.headers)
+    except Refused:
+        return None
+    return message if isinstance(message, Quote | Trade | Bar | Observation) else None
