@@ -41,10 +41,12 @@ _ZIP_ERRORS = (
     KeyError,
     struct.error,
 )
-_PICKLE_ERRORS = (
-    pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError, struct.error,
-    OverflowError, MemoryError, RecursionError,
-)  # fmt: skip
+_TENSOR = re.compile(
+    rb"ctorch\._utils\n_rebuild_tensor_v2\n\(\(X\x07\x00\x00\x00storagectorch\n(?P<storage>\w{1,20})\n"
+    rb"X..\x00\x00(?P<key>\d{1,6})X\x03\x00\x00\x00cpuJ(?P<count>.{4})tQJ(?P<offset>.{4})"
+    rb"\((?P<shape>(?:J.{4}){0,8})t\((?P<strides>(?:J.{4}){0,8})t\x89ccollections\nOrderedDict\n\)RtR",
+    re.DOTALL,
+)
 
 
 class ConstantTensor(Struct, frozen=True):
@@ -104,7 +106,7 @@ def canonical(saved: bytes) -> bytes:
         raise ExportFailed(f"the module has code in {', '.join(code_names)}", _FREEZE)
     code = entries[code_names[0]].decode()
     code = code.replace(f"{module}.{name}", CLASS_NAME).replace(f"class {name}(Module)", "class Policy(Module)", 1)
-    tensors = parse_constants(entries["constants.pkl"])
+    tensors = _read_constants(entries["constants.pkl"])
     return pack(
         {
             DATA_NAME: DATA_PICKLE,
@@ -122,18 +124,37 @@ def storage_keys(tensors: tuple[ConstantTensor, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tensor.key for tensor in tensors))
 
 
-def parse_constants(pickled: bytes) -> tuple[ConstantTensor, ...]:
-    """Return the tensors that constants.pkl describes; nothing of what it names is called.
+def parse_constants(content: bytes) -> tuple[ConstantTensor, ...]:
+    """Return the tensors that a canonical constants.pkl describes; it is never unpickled.
 
-    Raises BundleRefused FORBIDDEN_CODE when it describes anything but plain CPU tensors.
+    Raises BundleRefused FORBIDDEN_CODE for anything but what `format_constants` writes.
     """
-    try:
-        tensors = _ConstantsReader(io.BytesIO(pickled)).load()
-    except _PICKLE_ERRORS as error:
-        raise BundleRefused(RejectCode.FORBIDDEN_CODE, f"constants.pkl is not readable ({error})") from error
-    if not isinstance(tensors, tuple) or not all(isinstance(tensor, ConstantTensor) for tensor in tensors):
-        _refuse("constants.pkl holds more than tensors")
+    tensors = tuple(
+        ConstantTensor(
+            match["storage"].decode(),
+            match["key"].decode(),
+            _parse_integer(match["count"]),
+            _parse_integer(match["offset"]),
+            _parse_integers(match["shape"]),
+            _parse_integers(match["strides"]),
+        )
+        for match in _TENSOR.finditer(content)
+    )
+    if any(tensor.storage not in STORAGE_BYTES for tensor in tensors) or format_constants(tensors) != content:
+        _refuse("constants.pkl is not in canonical form")
+    if any(number < 0 for tensor in tensors for number in (tensor.offset, *tensor.shape, *tensor.strides)) or any(
+        len(tensor.shape) != len(tensor.strides) for tensor in tensors
+    ):
+        _refuse("constants.pkl holds impossible sizes")
     return tensors
+
+
+def _parse_integer(packed: bytes) -> int:
+    return int.from_bytes(packed, "little", signed=True)
+
+
+def _parse_integers(packed: bytes) -> tuple[int, ...]:
+    return tuple(_parse_integer(packed[at + 1 : at + 5]) for at in range(0, len(packed), 5))
 
 
 def format_constants(tensors: tuple[ConstantTensor, ...]) -> bytes:
@@ -172,37 +193,30 @@ def _integers(values: tuple[int, ...]) -> bytes:
     return b"(" + b"".join(_integer(value) for value in values) + b"t"
 
 
-class _Named(Struct, frozen=True):
-    name: str
-
-
 class _ConstantsReader(pickle.Unpickler):
+    # Reads what torch.jit.save has just written in this process, never a bundle's bytes.
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuilt
+            return _rebuild
         if (module, name) == ("collections", "OrderedDict"):
             return tuple
-        if module == "torch" and name in STORAGE_BYTES:
-            return _Named(name)
-        raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+        return name
 
     def persistent_load(self, pid: Any) -> Any:
-        kind, storage, key, device, count = pid
-        if kind != "storage" or device != "cpu" or not isinstance(storage, _Named):
-            raise pickle.UnpicklingError(f"{kind} on {device} is not allowed")
-        if not (isinstance(key, str) and re.fullmatch(r"\d{1,6}", key)) or type(count) is not int:
-            raise pickle.UnpicklingError(f"storage {key!r} of {count!r} elements is not allowed")
-        return (storage.name, key, count)
+        _, storage, key, _, count = pid
+        return storage, key, count
 
 
-def _rebuilt(storage: Any, offset: Any, shape: Any, strides: Any, requires_grad: Any, hooks: Any) -> ConstantTensor:
-    name, key, count = storage
-    numbers = (count, offset, *shape, *strides)
-    if any(type(number) is not int or not 0 <= number < 2**31 for number in numbers) or len(shape) != len(strides):
-        raise pickle.UnpicklingError(f"sizes {numbers} are not allowed")
-    if requires_grad is not False or hooks != ():
-        raise pickle.UnpicklingError("tensors with gradients or hooks are not allowed")
-    return ConstantTensor(name, key, count, offset, tuple(shape), tuple(strides))
+def _rebuild(stored: tuple[str, str, int], offset: int, shape: Any, strides: Any, *_: Any) -> ConstantTensor:
+    storage, key, count = stored
+    return ConstantTensor(storage, key, count, offset, shape, strides)
+
+
+def _read_constants(pickled: bytes) -> tuple[ConstantTensor, ...]:
+    try:
+        return parse_constants(format_constants(_ConstantsReader(io.BytesIO(pickled)).load()))
+    except (BundleRefused, pickle.UnpicklingError, AttributeError, TypeError, ValueError, struct.error) as error:
+        raise ExportFailed(f"the module keeps more than plain tensors ({error})", _FREEZE) from error
 
 
 def _class_of(pickled: bytes) -> str:

@@ -6,6 +6,7 @@ golden.npz holds `observations` float32 [N, ...], `actions` int64 [N, ...] or fl
 
 import io
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,11 @@ from messages.status import RejectCode
 MIN_VECTORS = 256
 MAX_VECTORS = 65_536
 SINGLE_VECTORS = 32
+_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '(?P<dtype><[fi][48])', 'fortran_order': False, "
+    rb"'shape': \((?P<shape>(\d{1,9},? ?){1,6})\), \} *\n",
+    re.DOTALL,
+)
 _ARRAYS = {"observations": ("<f4",), "actions": ("<i8", "<f4"), "outputs": ("<f4",)}
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -49,6 +55,11 @@ def decode_golden(golden: bytes, obs_shape: tuple[int, ...]) -> GoldenVectors:
         raise BundleRefused(RejectCode.GOLDEN_MISMATCH, f"golden.npz has {count} vectors or other arrays than it may")
     if arrays["observations"].shape[1:] != obs_shape:
         raise BundleRefused(RejectCode.WRONG_SHAPE, f"golden observations have shape {arrays['observations'].shape}")
+    if arrays["outputs"].ndim != 2 or arrays["actions"].ndim > 2:
+        raise BundleRefused(
+            RejectCode.WRONG_SHAPE,
+            f"golden actions {arrays['actions'].shape}, outputs {arrays['outputs'].shape} must be [N] or [N, k], [N, k]",
+        )
     if any(not np.isfinite(array).all() for array in arrays.values()):
         raise BundleRefused(RejectCode.NOT_FINITE, "golden.npz holds NaN or infinity")
     return GoldenVectors(**arrays)
@@ -106,12 +117,13 @@ def _encode_array(array: Array) -> bytes:
 
 
 def _decode_array(content: bytes, dtypes: tuple[str, ...]) -> Array:
-    # The header's size is checked before numpy allocates by it.
-    buffer = io.BytesIO(content)
-    if np.lib.format.read_magic(buffer) != (1, 0):
-        raise ValueError("the .npy version is not 1.0")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(buffer)
-    rest = len(content) - buffer.tell()
-    if dtype.str not in dtypes or fortran_order or not shape or math.prod(shape) * dtype.itemsize != rest:
+    # numpy's own reader evaluates the header and allocates by it; only the one form that it writes is needed.
+    header = _HEADER.match(content)
+    if header is None or header.end() != 10 + int.from_bytes(content[8:10], "little"):
+        raise ValueError("an array has no plain .npy 1.0 header")
+    dtype = np.dtype(header["dtype"].decode())
+    shape = tuple(int(size) for size in header["shape"].split(b",") if size.strip())
+    rest = len(content) - header.end()
+    if dtype.str not in dtypes or not shape or math.prod(shape) * dtype.itemsize != rest:
         raise ValueError(f"array {dtype.str} of shape {shape} is not what {rest} bytes should hold")
-    return np.frombuffer(content, dtype, offset=buffer.tell()).reshape(shape)
+    return np.frombuffer(content, dtype, offset=header.end()).reshape(shape)

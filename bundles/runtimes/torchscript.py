@@ -62,13 +62,13 @@ class TorchScriptRuntime:
             action, outputs = self._forward(self._input)
         except RuntimeError as error:
             raise PolicyError(RejectCode.LOAD_FAILED, _first_line(error)) from error
-        # A sum is finite when all its terms are: cheaper than a check of each.
-        if not math.isfinite(outputs.sum().item()):
+        # A sum of float32 numbers is finite in float64 when all of them are: cheaper than a check of each.
+        if not math.isfinite(sum(outputs.tolist()[0])):
             raise PolicyError(RejectCode.NOT_FINITE, "outputs hold NaN or infinity")
         if action.dim() == 1:
             return (float(action.item()),)
         answer = tuple(action[0].tolist())
-        if not math.isfinite(math.fsum(answer)):
+        if not math.isfinite(sum(answer)):
             raise PolicyError(RejectCode.NOT_FINITE, "the action holds NaN or infinity")
         return answer
 
@@ -87,10 +87,11 @@ class TorchScriptRuntime:
             )
         try:
             action, outputs = self._forward(torch.from_numpy(np.array(observations, dtype=np.float32)))
-        except RuntimeError as error:
+            actions, values = action.numpy(), outputs.numpy()
+        except (RuntimeError, TypeError) as error:
             raise PolicyError(RejectCode.LOAD_FAILED, _first_line(error)) from error
-        actions, values = action.numpy(), outputs.numpy()
-        if len(actions) != len(observations) or len(values) != len(observations) or values.dtype != np.float32:
+        rows = (len(observations),)
+        if actions.shape[:1] != rows or values.shape[:1] != rows or values.dtype != np.float32:
             raise PolicyError(
                 RejectCode.WRONG_SHAPE, f"answers have shapes {actions.shape} and {values.shape} {values.dtype}"
             )
