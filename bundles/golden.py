@@ -58,7 +58,7 @@ def decode_golden(golden: bytes, obs_shape: tuple[int, ...]) -> GoldenVectors:
     if arrays["outputs"].ndim != 2 or arrays["actions"].ndim > 2:
         raise BundleRefused(
             RejectCode.WRONG_SHAPE,
-            f"golden actions {arrays['actions'].shape}, outputs {arrays['outputs'].shape} must be [N] or [N, k], [N, k]",
+            f"golden actions {arrays['actions'].shape}, outputs {arrays['outputs'].shape} must be [N(, k)], [N, k]",
         )
     if any(not np.isfinite(array).all() for array in arrays.values()):
         raise BundleRefused(RejectCode.NOT_FINITE, "golden.npz holds NaN or infinity")
