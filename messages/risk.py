@@ -22,7 +22,8 @@ class PositionView(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class RiskSnapshot(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Portfolio figures in the account currency; ratios as fractions of 1.
 
-    Written by risk; read by console, orchestrator.
+    Written by risk; read by console, orchestrator, risk. `drawdown` counts from `peak_equity`, `daily_loss` (never
+    negative) from `day_start_equity` of the trading day `day` (days since the epoch).
     """
 
     scope: Name
@@ -38,6 +39,9 @@ class RiskSnapshot(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     daily_loss: float
     loss_streak: int
     positions: tuple[PositionView, ...] = ()
+    peak_equity: float | None = None
+    day_start_equity: float | None = None
+    day: int | None = None
 
 
 class Alert(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

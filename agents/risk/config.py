@@ -1,0 +1,17 @@
+"""The Risk agent's settings; the limits are a file of their own."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+
+class RiskConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the Risk agent runs.
+
+    `snapshot_interval_ms`: a snapshot at most so often, when something changed. `market_tail_records`: market records
+    of a partition that are read at start for marks. `batch_records`: most records read in one go.
+    """
+
+    snapshot_interval_ms: Annotated[int, Meta(ge=10)] = 1_000
+    market_tail_records: Annotated[int, Meta(ge=1)] = 4_096
+    batch_records: Annotated[int, Meta(ge=1)] = 1_024

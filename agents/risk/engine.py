@@ -1,0 +1,70 @@
+"""Risk figures beside the limits of a file, for training and for anyone who wants to know. Nothing is enforced."""
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from agents.risk.calculators import Observed, calculate
+from agents.risk.limits import Limits, PortfolioLimits
+
+# Metric -> the limit of the portfolio that it is held against.
+_LIMIT_OF: dict[str, str] = {
+    "drawdown": "max_drawdown",
+    "daily_loss": "max_daily_loss",
+    "gross_exposure": "max_gross_exposure",
+    "net_exposure": "max_net_exposure",
+    "loss_streak": "max_loss_streak",
+    "reject_ratio": "max_reject_ratio",
+}
+
+
+class Calculation(Struct, frozen=True, kw_only=True):
+    """`metric_values` by metric; `used` tells which part of its limit a metric has used up (1 = all of it)."""
+
+    metric_values: dict[str, float]
+    used: dict[str, float]
+
+    @property
+    def breached(self) -> tuple[str, ...]:
+        """Metrics beyond their limits, in alphabetical order."""
+        return tuple(sorted(metric for metric, part in self.used.items() if part > 1))
+
+
+class RiskEngine:
+    """Calculates; `limits` are what the figures are held against."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> "RiskEngine":
+        """Return an engine with the limits of a file. Raises SettingsError as `Limits.read`."""
+        return cls(Limits.read(path))
+
+    def calculate_only(self, obs: Observed) -> Calculation:
+        """Return all metrics that the named quantities (agents/risk/calculators.py) allow.
+
+        Raises BadObservation when one of them is not finite.
+        """
+        values = calculate(obs)
+        return Calculation(metric_values=values, used=_used(values, self.limits.portfolio))
+
+
+class RiskAdvisor:
+    """Answers with plain numbers, for reward shaping and notebooks. `policy_yaml`: path of a limits file."""
+
+    def __init__(self, policy_yaml: str | Path) -> None:
+        self._engine = RiskEngine.from_yaml(policy_yaml)
+
+    def evaluate(self, obs: Observed) -> dict[str, float]:
+        """Return {metric: value}, and for each metric that has a limit `METRIC_used`, the used part of it."""
+        calculation = self._engine.calculate_only(obs)
+        return calculation.metric_values | {f"{metric}_used": part for metric, part in calculation.used.items()}
+
+
+def _used(values: dict[str, float], limits: PortfolioLimits) -> dict[str, float]:
+    return {
+        metric: abs(values[metric]) / float(getattr(limits, limit))
+        for metric, limit in _LIMIT_OF.items()
+        if metric in values
+    }

@@ -1,0 +1,162 @@
+"""The portfolio as the Risk agent sees it, pure: reports, ticks and the time in; figures and breaches out."""
+
+from collections import deque
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from agents.risk.calculators import daily_loss, drawdown, ratio
+from agents.risk.instruments import NANO, Instrument
+from agents.risk.ledger import Ledger
+from agents.risk.limits import PortfolioLimits
+from messages import Adjust, Bar, ExecutionReport, Observation, Quote, ReportStatus, RiskSnapshot, Trade
+from messages.control import PORTFOLIO, HaltLevel
+from messages.risk import PositionView
+
+_DAY_NS = 86_400 * NANO
+_MILLI = 1_000_000
+
+
+class Breach(Struct, frozen=True, kw_only=True):
+    """A limit that is passed. `level`: what has to be halted; None: only an alert. `text` names limit and value."""
+
+    code: str
+    text: str
+    level: HaltLevel | None = None
+    instrument: str | None = None
+
+
+class Portfolio:
+    """All strategies and instruments of the cluster. `cash` in the currency."""
+
+    def __init__(self, instruments: Mapping[str, Instrument], limits: PortfolioLimits, *, cash: float) -> None:
+        self._instruments = instruments
+        self._cash_nanos = round(cash * NANO)
+        self.limits = limits
+        self.ledger = Ledger(instruments, cash_nanos=self._cash_nanos)
+        self._peak_nanos = self._day_start_nanos = self._cash_nanos
+        self._day: int | None = None
+        self._streaks: dict[tuple[str, str], int] = {}
+        self._rejected: deque[bool] = deque(maxlen=limits.reject_window)
+        self._marked_ns: dict[str, int] = {}
+
+    def apply_report(self, report: ExecutionReport) -> None:
+        """Book a report. Raises BadReport when it can't be booked."""
+        fill = self.ledger.apply(report)
+        if report.status.is_final:
+            self._rejected.append(report.status is ReportStatus.REJECTED)
+        if fill is not None and fill.realized_nanos:
+            key = (fill.strategy, fill.instrument)
+            self._streaks[key] = self._streaks.get(key, 0) + 1 if fill.realized_nanos < 0 else 0
+
+    def apply_adjust(self, adjust: Adjust) -> None:
+        """Book a correction by hand; peak and start of the day move with it: it is neither gain nor loss."""
+        before = self.ledger.equity_nanos()
+        self.ledger.apply_adjust(adjust)
+        moved = self.ledger.equity_nanos() - before
+        self._peak_nanos += moved
+        self._day_start_nanos += moved
+
+    def apply_tick(self, tick: Quote | Trade | Bar | Observation, now_ns: int) -> None:
+        """Mark the instrument at the middle of a good quote, rounded down, or at a bar's close."""
+        instrument = self._instruments.get(tick.instrument)
+        if instrument is None:
+            return
+        ticks: int | None = None
+        if isinstance(tick, Quote) and 0 < tick.bid <= tick.ask:
+            bid, ask = instrument.ticks(tick.bid), instrument.ticks(tick.ask)
+            ticks = None if bid is None or ask is None else (bid + ask) // 2
+        elif isinstance(tick, Bar):
+            ticks = instrument.ticks(tick.close)
+        if ticks is not None:
+            self.ledger.mark(tick.instrument, ticks)
+            self._marked_ns[tick.instrument] = now_ns
+
+    def resume_from(self, snapshot: RiskSnapshot) -> None:
+        """Take peak and start of the day from the last snapshot before a restart."""
+        if snapshot.peak_equity is not None:
+            self._peak_nanos = round(snapshot.peak_equity * NANO)
+        if snapshot.day_start_equity is not None and snapshot.day is not None:
+            self._day_start_nanos, self._day = round(snapshot.day_start_equity * NANO), snapshot.day
+
+    def rebase(self) -> None:
+        """A person has let trading go on: losses count from here."""
+        self._peak_nanos = self._day_start_nanos = self.ledger.equity_nanos()
+        self._streaks.clear()
+
+    def observe(self, now_ns: int) -> None:
+        """Take the equity of now into peak and start of the day."""
+        equity = self.ledger.equity_nanos()
+        self._peak_nanos = max(self._peak_nanos, equity)
+        day = (now_ns - self.limits.day_ends_at_s * NANO) // _DAY_NS
+        if self._day is None or day > self._day:
+            self._day_start_nanos = self._cash_nanos if self._day is None else equity
+            self._day = day
+
+    def breaches(self, now_ns: int) -> list[Breach]:
+        """Return all limits that are passed now."""
+        limits, figures = self.limits, self._figures(now_ns, ())
+        found = [
+            _over("DRAWDOWN", limits.max_drawdown, figures.drawdown, "halted"),
+            _over("DAILY_LOSS", limits.max_daily_loss, figures.daily_loss, "halted"),
+            _over("GROSS_EXPOSURE", limits.max_gross_exposure, figures.gross_exposure, "reducing"),
+            _over("NET_EXPOSURE", limits.max_net_exposure, abs(figures.net_exposure), "reducing"),
+            _over("LOSS_STREAK", limits.max_loss_streak, figures.loss_streak, None),
+        ]
+        if len(self._rejected) == limits.reject_window:
+            rejects = ratio(sum(self._rejected), limits.reject_window)
+            found.append(_over("REJECT_RATIO", limits.max_reject_ratio, rejects, None))
+        return [breach for breach in found if breach is not None] + self._stale(now_ns)
+
+    def _stale(self, now_ns: int) -> list[Breach]:
+        most_ms = self.limits.max_market_age_ms
+        return [
+            Breach(code="STALE_MARKET", text=f"{name} limit={most_ms} ms age={age_ms:.0f} ms", instrument=name)
+            for name, marked_ns in sorted(self._marked_ns.items())
+            if self.ledger.position_lots(name) and (age_ms := (now_ns - marked_ns) / _MILLI) > most_ms
+        ]
+
+    def snapshot(self, now_ns: int) -> RiskSnapshot:
+        """Return the figures of the portfolio and of each instrument that was ever held."""
+        names = sorted({held.instrument for held in self.ledger.holdings()})
+        return self._figures(now_ns, tuple(self._view(name) for name in names))
+
+    def _figures(self, now_ns: int, positions: tuple[PositionView, ...]) -> RiskSnapshot:
+        ledger = self.ledger
+        equity = ledger.equity_nanos() / NANO
+        peak, day_start = max(self._peak_nanos / NANO, equity), self._day_start_nanos / NANO
+        return RiskSnapshot(
+            scope=PORTFOLIO,
+            ts=now_ns,
+            equity=equity,
+            cash=ledger.cash_nanos / NANO,
+            realized_pnl=ledger.realized_nanos() / NANO,
+            unrealized_pnl=ledger.unrealized_nanos() / NANO,
+            fees=ledger.fee_nanos() / NANO,
+            gross_exposure=ledger.gross_exposure_nanos() / NANO,
+            net_exposure=ledger.net_exposure_nanos() / NANO,
+            drawdown=drawdown(equity, peak),
+            daily_loss=daily_loss(equity, day_start),
+            loss_streak=max(self._streaks.values(), default=0),
+            positions=positions,
+            peak_equity=peak,
+            day_start_equity=day_start,
+            day=self._day,
+        )
+
+    def _view(self, name: str) -> PositionView:
+        ledger, instrument = self.ledger, self._instruments[name]
+        mark = ledger.mark_ticks(name)
+        return PositionView(
+            instrument=name,
+            quantity=instrument.quantity(ledger.position_lots(name)),
+            average_price=ledger.average_price(name) or 0.0,
+            realized_pnl=ledger.realized_nanos(name) / NANO,
+            unrealized_pnl=ledger.unrealized_nanos(name) / NANO,
+            fees=ledger.fee_nanos(name) / NANO,
+            mark=None if mark is None else instrument.price(mark),
+        )
+
+
+def _over(code: str, limit: float, value: float, level: HaltLevel | None) -> Breach | None:
+    return Breach(code=code, text=f"limit={limit:g} value={value:g}", level=level) if value > limit else None
