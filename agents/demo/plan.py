@@ -106,7 +106,7 @@ def make_plan(options: DemoOptions, home: Path, base: Settings | None = None) ->
             environment=msgspec.structs.replace(
                 base.trainer.environment,
                 actions=actions,
-                latency_ns=base.venue.latency_us * 1_000,
+                latency_ns=base.venue.latency_ns,
             ),
         ),
     )

@@ -12,7 +12,7 @@ from bundles.loader import LoadedBundle
 from bundles.signing import TrustStore
 from messages import Clock, SystemClock
 
-DEFAULT_SLO_US = 1_000.0
+DEFAULT_SLO_US = 100.0
 _WARM_CALLS = 100
 
 

@@ -1,0 +1,49 @@
+"""`tickpilot run` and `tickpilot init`."""
+
+import logging
+from typing import Annotated
+
+import msgspec
+import typer
+
+from agents.assembly import AGENTS, build_agent
+from agents.cli.options import SettingsFile, connect_to, load
+from agents.lifecycle.process import run_agents, run_async
+from agents.settings import EXAMPLE, Settings
+from messages import SystemClock
+
+
+def run(
+    agent: Annotated[str, typer.Argument(help=f"One of {', '.join(AGENTS)}, or all.")],
+    settings: SettingsFile = None,
+    agent_id: Annotated[str | None, typer.Option(help="Name in the cluster; default AGENT-1.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Print the effective settings and stop.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, not only what is wrong.")] = False,
+) -> None:
+    """Run one agent, or all of them in this process, until SIGINT or SIGTERM."""
+    if verbose:
+        logging.getLogger("agents").setLevel(logging.INFO)
+    loaded = load(settings)
+    names = AGENTS if agent == "all" else (agent,)
+    if check:
+        typer.echo(msgspec.json.format(msgspec.json.encode(loaded), indent=2).decode())
+        return
+    run_async(_run(names, loaded, agent_id))
+
+
+async def _run(names: tuple[str, ...], settings: Settings, agent_id: str | None) -> None:
+    clock = SystemClock()
+    bus = connect_to(settings, agent_id or "-".join(names))
+    try:
+        agents = [
+            build_agent(name, settings, bus=bus, clock=clock, agent_id=agent_id if len(names) == 1 else None)
+            for name in names
+        ]
+        await run_agents(agents)
+    finally:
+        await bus.stop()
+
+
+def init() -> None:
+    """Print a commented settings file."""
+    typer.echo(EXAMPLE, nl=False)
