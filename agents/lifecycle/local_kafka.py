@@ -92,7 +92,8 @@ def start(broker: LocalBroker) -> None:
     java += ["-cp", f"{_jars()}/*"]
     properties = _write_properties(broker)
     if not (broker.directory / "data" / "meta.properties").exists():
-        cluster_id = urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+        # The zero byte keeps the id from starting with a dash, which the tool would take for an option.
+        cluster_id = urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")
         arguments = ["format", "-t", cluster_id, "-c", str(properties), "--ignore-formatted"]
         _run([*java, "kafka.tools.StorageTool", *arguments], "formatting the broker's storage")
     log = broker.directory / "broker.log"
