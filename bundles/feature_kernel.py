@@ -90,7 +90,7 @@ def _rate(rows: Any, high: int, events: int) -> float:
     return events / (events + RATE_SCALE * max(seconds, 0.0))
 
 
-def observe_one(  # noqa: C901, PLR0912, PLR0917 - one flat list of features, positional for numba
+def observe_one(  # noqa: C901, PLR0912 - one flat list of features, positional for numba
     rows: Any, low: int, high: int, codes: Any, events: Any, position: float, unrealized: float, held_s: float, out: Any
 ) -> bool:
     now = _quote_at(rows, low, high - 1)
@@ -144,7 +144,7 @@ def observe_one(  # noqa: C901, PLR0912, PLR0917 - one flat list of features, po
     return True
 
 
-def observe_all(rows: Any, capacity: int, min_ticks: int, codes: Any, events: Any, out: Any, ready: Any) -> None:  # noqa: PLR0917 - positional for numba
+def observe_all(rows: Any, capacity: int, min_ticks: int, codes: Any, events: Any, out: Any, ready: Any) -> None:
     for row in range(min_ticks - 1, rows.shape[0]):
         low = max(0, row + 1 - capacity)
         ready[row] = observe_one(rows, low, row + 1, codes, events, 0.0, 0.0, 0.0, out[row])

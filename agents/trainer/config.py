@@ -32,8 +32,8 @@ class LearnerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     net_arch: tuple[Count, ...] = (64, 64)
     learning_rate: Annotated[float, Meta(gt=0)] = 1e-3
     gamma: Share = 0.97
-    batch_size: Count = 128
-    parallel_environments: Count = 8
+    batch_size: Count = 256
+    parallel_environments: Count = 16
     buffer_size: Count = 60_000  # transitions (off-policy)
     learning_starts: Annotated[int, Meta(ge=0)] = 1_000  # transitions (off-policy)
     train_every: Count = 1  # steps of all parallel environments (off-policy)
@@ -51,7 +51,7 @@ class TrainerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     algorithm: Algorithm = "dqn"
-    timesteps: Count = 60_000
+    timesteps: Count = 40_000
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     run_name: RunName = "run"
     strategy: Name = "default"
