@@ -47,7 +47,8 @@ class TrainerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The trainer: defaults of every run, and the bounds of the agent.
 
     `signing_key` is the path of the private key, null: bundles stay unsigned. `models_dir` gets a directory for each
-    run. `registry_uri` is where bundles are stored, null: BundleReady names the run's own directory.
+    run. `risk_policy` is the path of a limits file: its metrics are watched while training, and their worst values are
+    among the figures. `registry_uri` is where bundles are stored, null: BundleReady names the run's own directory.
     """
 
     algorithm: Algorithm = "dqn"
@@ -59,6 +60,7 @@ class TrainerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     models_dir: str = "models"
     signing_key: str | None = None
     registry_uri: str | None = None
+    risk_policy: str | None = None
     environment: EnvironmentConfig = EnvironmentConfig()
     learner: LearnerConfig = LearnerConfig()
     held_out: Share = 0.25  # the last part of the ticks, for evaluation

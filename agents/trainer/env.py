@@ -3,7 +3,8 @@
 A decision at a quote is filled at the first quote at or after it plus the latency, at the touch and never better: buys
 at the ask, sells at the bid, plus the fee, whatever the mapping's order type. The next decision comes `decide_every`
 quotes later, and not before the fill. The reward is the change of equity, marked at the mid, in basis points of
-`max_position`'s value at the start of the episode. Data ends are truncations; nothing terminates.
+`max_position`'s value at the start of the episode, which is also the cash that it starts with. Data ends are
+truncations; nothing terminates.
 """
 
 from collections.abc import Sequence
@@ -60,15 +61,16 @@ class MarketEnv(gymnasium.Env[Floats32, Any]):
         self._lots = 0
         self._entry = 0.0
         self._since_ns = 0
-        self.cash = 0.0
+        self.capital = self._config.actions.max_position * float(market.mid[start])
+        self.cash = self.capital
         self.fees = 0.0
         self.trades = 0
-        self._peak = 0.0
+        self._peak = self.capital
         self._unit = market.instrument.quantity_step
         self._max_position = self._config.actions.max_position
         fee_bps = market.instrument.taker_fee_bps if self._config.fee_bps is None else self._config.fee_bps
         self._fee_rate = fee_bps * 1e-4
-        self._reward_unit = 1e4 / (self._max_position * float(market.mid[start]))
+        self._reward_unit = 1e4 / self.capital
 
     def step(self, action: Any) -> tuple[Floats32, float, bool, bool, dict[str, float]]:
         market, at = self._market, self._at
@@ -112,7 +114,7 @@ class MarketEnv(gymnasium.Env[Floats32, Any]):
 
     @property
     def equity(self) -> float:
-        """Cash plus the position's value at the present mid; 0 at the start of an episode."""
+        """Cash plus the position's value at the present mid; `capital` at the start of an episode."""
         return self.cash + self.position * float(self._market.mid[self._at])
 
     def _observe(self) -> Floats32:
@@ -125,14 +127,19 @@ class MarketEnv(gymnasium.Env[Floats32, Any]):
         return np.clip(out, -CLIP, CLIP, out=out)
 
     def _info(self) -> dict[str, float]:
+        """The account in the words of agents/risk/calculators.py, and the episode's fees and trades."""
         mid, equity = float(self._market.mid[self._at]), self.equity
         self._peak = max(self._peak, equity)
         exposure = self.position * mid
         return {
             "position": self.position,
-            "exposure": exposure,
+            "price": mid,
+            "average_price": self._entry,
             "equity": equity,
-            "drawdown": self._peak - equity,
+            "peak_equity": self._peak,
+            "day_start_equity": self.capital,
+            "gross_exposure": abs(exposure),
+            "net_exposure": exposure,
             "fees": self.fees,
             "trades": float(self.trades),
         }

@@ -36,19 +36,20 @@ def run_request(request: WorkerRequest, report: Report) -> WorkerDone | WorkerFa
     training, held_out = _markets(request, environment)
     from agents.trainer.evaluation import evaluate  # seconds of imports, not before the ticks are known to do
 
-    model = _train(request, environment, training, report)
+    model, risk_figures = _train(request, environment, training, report)
 
     def act(observation: Any) -> Any:
         return model.predict(observation, deterministic=True)[0]
 
     evaluation = evaluate(act, held_out, environment, seed=request.seed)
-    saved = _save(model, request, evaluation.figures)
+    figures = evaluation.figures | risk_figures
+    saved = _save(model, request, figures)
     try:
-        bundle = _export(model, request, environment, evaluation.observations, evaluation.figures)
+        bundle = _export(model, request, environment, evaluation.observations, figures)
     except Exception as error:  # the model is saved: whatever went wrong is told, and nothing is lost
         reason = f"the export failed: {type(error).__name__}: {error}"
-        return WorkerFailed(reason=reason, model=str(saved), figures=evaluation.figures)
-    return _done(bundle, evaluation.figures)
+        return WorkerFailed(reason=reason, model=str(saved), figures=figures)
+    return _done(bundle, figures)
 
 
 def _markets(request: WorkerRequest, environment: EnvironmentConfig) -> tuple[list[Market], list[Market]]:
@@ -70,11 +71,14 @@ def _markets(request: WorkerRequest, environment: EnvironmentConfig) -> tuple[li
     return training, held_out
 
 
-def _train(request: WorkerRequest, environment: EnvironmentConfig, markets: Sequence[Market], report: Report) -> Any:
+def _train(
+    request: WorkerRequest, environment: EnvironmentConfig, markets: Sequence[Market], report: Report
+) -> tuple[Any, dict[str, float]]:
     import torch
     from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-    from agents.trainer.callbacks import ProgressCallback
+    from agents.risk import RiskAdvisor
+    from agents.trainer.callbacks import ProgressCallback, RiskAwareCallback
     from agents.trainer.env import MarketEnv
     from agents.trainer.learner import build_model
 
@@ -85,9 +89,13 @@ def _train(request: WorkerRequest, environment: EnvironmentConfig, markets: Sequ
         DummyVecEnv([lambda: MarketEnv(markets, environment) for _ in range(learner.parallel_environments)])
     )
     model = build_model(request.algorithm, vectorised, learner, request.seed)
-    progress = ProgressCallback(report, total=request.timesteps, every=request.config.progress_every)
-    model.learn(request.timesteps, callback=progress)
-    return model
+    callbacks: list[Any] = [ProgressCallback(report, total=request.timesteps, every=request.config.progress_every)]
+    risk = None
+    if request.config.risk_policy is not None:
+        risk = RiskAwareCallback(RiskAdvisor(request.config.risk_policy))
+        callbacks.append(risk)
+    model.learn(request.timesteps, callback=callbacks)
+    return model, {} if risk is None else {f"training_worst_{name}": value for name, value in risk.worst.items()}
 
 
 def _save(model: Any, request: WorkerRequest, figures: dict[str, float]) -> Path:

@@ -86,8 +86,9 @@ def test_equity_is_cash_plus_the_position_at_the_mid_and_fees_add_up(market: Mar
     steps = play(env, random_actions(10_000))
     rewards = sum(reward for _, reward, _ in steps)
     info = steps[-1][2]
-    assert info["equity"] == pytest.approx(env.cash + info["exposure"])
-    assert rewards == pytest.approx(info["equity"] / (CONFIG.actions.max_position * first_mid) * 1e4)
+    assert env.capital == CONFIG.actions.max_position * first_mid
+    assert info["equity"] == pytest.approx(env.cash + info["net_exposure"])
+    assert rewards == pytest.approx((info["equity"] / env.capital - 1) * 1e4)
     assert info["fees"] > 0
 
 
@@ -98,7 +99,7 @@ def test_a_round_trip_costs_the_spread_and_the_fees() -> None:
     instrument = Instrument(instrument="X", price_step=0.01, quantity_step=0.5, taker_fee_bps=10)
     env = MarketEnv([prepare(ring.rows(), instrument, Observer(CONFIG.features), 0)], CONFIG, whole=True)
     steps = play(env, [LONG, FLAT])
-    assert steps[-1][2]["equity"] == pytest.approx(99.0 - 101.0 - (99.0 + 101.0) * 1e-3)
+    assert steps[-1][2]["equity"] - 100.0 == pytest.approx(99.0 - 101.0 - (99.0 + 101.0) * 1e-3)
     assert steps[-1][2]["trades"] == 2
 
 
@@ -112,7 +113,7 @@ def test_fills_come_at_the_touch_of_the_first_quote_after_the_latency() -> None:
     env.reset(seed=0)
     seen_bid = 100.0 + config.features.min_ticks - 1
     env.step(LONG)
-    assert env.cash == -(seen_bid + 3 + 0.5)
+    assert env.cash - env.capital == -(seen_bid + 3 + 0.5)
 
 
 def test_with_no_latency_a_fill_is_still_on_a_later_quote(market: Market) -> None:

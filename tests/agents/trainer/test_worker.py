@@ -51,7 +51,10 @@ def trust_of(request: WorkerRequest) -> TrustStore:
 
 
 async def test_a_worker_process_reports_progress_and_leaves_a_signed_bundle_that_serves(tmp_path: Path) -> None:
+    (tmp_path / "limits.yaml").write_text("portfolio: {max_drawdown: 0.05}")
     request = request_in(tmp_path)
+    watched = msgspec.structs.replace(request.config, risk_policy=str(tmp_path / "limits.yaml"))
+    request = msgspec.structs.replace(request, config=watched)
     heard: list[WorkerProgress] = []
 
     async def listen(progress: WorkerProgress) -> None:
@@ -66,6 +69,7 @@ async def test_a_worker_process_reports_progress_and_leaves_a_signed_bundle_that
     assert bundle.manifest.instruments == ("SYN-A", "SYN-B")
     assert bundle.manifest.created == request.created
     assert {"pnl_bps", "random_pnl_bps", "flat_pnl_bps", "trades"} <= set(done.figures)
+    assert 0 < done.figures["training_worst_drawdown"] < 0.1
     assert (tmp_path / "models/r1/policy_bundle/policy.zip").is_file()
     action, _ = TorchScriptPolicy(bundle).predict(np.zeros(11, np.float32))
     assert int(action) in {0, 1, 2}
