@@ -120,7 +120,10 @@ class RiskAgent:
         begins = await clients.consumer.beginning_offsets(everything)
         ends = await clients.consumer.end_offsets(everything)
         tails = {p: (max(begins[p], ends[p] - self._config.market_tail_records), ends[p]) for p in market}
-        for record in await read_range(self._bus, {_CONTROL: (begins[_CONTROL], ends[_CONTROL])}):
+        control = await read_range(self._bus, {_CONTROL: (begins[_CONTROL], ends[_CONTROL])})
+        # What was told before the restart is told already, wherever it stands.
+        self._told = {m.reason for m in map(_decoded, control) if isinstance(m, Halt) and m.writer == self._agent_id}
+        for record in control:
             await self._on_control(clients, record)
         for record in await read_range(self._bus, {p: (begins[p], ends[p]) for p in reports}):
             await self._on_report(clients, record)
