@@ -51,7 +51,8 @@ class PaperBook:
         # Source offset -> orders whose source the venue has not read yet.
         self._early: dict[int, list[tuple[Order, OrderPosition]]] = {}
         self._waiting: set[str] = set()
-        self._cancel_past_ms: dict[str, int] = {}
+        # Order -> record times that market records have to pass for its cancels to take effect, in topic order.
+        self._cancels: dict[str, list[int]] = {}
         self._finished: deque[str] = deque()
 
     @property
@@ -65,7 +66,9 @@ class PaperBook:
             self.tape.skip(record.offset)
             return [self._orphan(order, position) for order, position in self._early.pop(record.offset, ())]
         event = self.tape.add(record, message)
-        reports = self._cancel_due(event)
+        reports: list[ExecutionReport] = []
+        for name in [name for name in self._cancels if name in self._orders]:
+            reports += self._cancel_due(self._orders[name], event)
         working = self._open.get(event.instrument)
         if working:
             for resting in working:
@@ -91,7 +94,7 @@ class PaperBook:
             elif isinstance(message, Cancel):
                 if message.order_id in self._orders or message.order_id in self._waiting:
                     past_ms = record.timestamp_ms + self._config.latency_ns // _MILLI
-                    self._cancel_past_ms.setdefault(message.order_id, past_ms)
+                    self._cancels.setdefault(message.order_id, []).append(past_ms)
             else:
                 reports += self._take(record, message, late)
         for working in late:
@@ -161,17 +164,15 @@ class PaperBook:
     def _orphan(self, order: Order, position: OrderPosition) -> ExecutionReport:
         """Reject an order whose source is no tick of its instrument."""
         self._waiting.discard(order.order_id)
-        self._cancel_past_ms.pop(order.order_id, None)
+        self._cancels.pop(order.order_id, None)
         return rejection(order, position, f"market record {order.source.offset} is no tick of {order.instrument}")
 
     def _catch_up(self, working: WorkingOrder) -> list[ExecutionReport]:
         """Judge a late order against what the venue has already read."""
         reports: list[ExecutionReport] = []
         order = working.order
-        past_ms = self._cancel_past_ms.get(order.order_id)
         for event in self.tape.after(order.source.offset):
-            if past_ms is not None and event.record_ms > past_ms:
-                reports += self._cancel(working, event)
+            reports += self._cancel_due(working, event)
             if working.is_done:
                 break
             if event.instrument == order.instrument:
@@ -179,22 +180,29 @@ class PaperBook:
         self._retire(order.instrument)
         return reports
 
-    def _cancel_due(self, event: Event) -> list[ExecutionReport]:
-        due = [name for name, past_ms in self._cancel_past_ms.items() if event.record_ms > past_ms]
-        return [report for name in due if name in self._orders for report in self._cancel(self._orders[name], event)]
-
-    def _cancel_late(self) -> list[ExecutionReport]:
+    def _cancel_due(self, working: WorkingOrder, event: Event) -> list[ExecutionReport]:
+        """Let those cancels of an order take effect that `event` has passed."""
+        pending = self._cancels.get(working.order.order_id)
+        if not pending:
+            return []
         reports: list[ExecutionReport] = []
-        for name, past_ms in list(self._cancel_past_ms.items()):
-            event = self.tape.first_past_ms(past_ms) if name in self._orders else None
-            if event is not None:
-                reports += self._cancel(self._orders[name], event)
+        while pending and event.record_ms > pending[0]:
+            del pending[0]
+            reports += working.cancel(event)
+        if not pending:
+            del self._cancels[working.order.order_id]
+        self._retire(working.order.instrument)
         return reports
 
-    def _cancel(self, working: WorkingOrder, event: Event) -> list[ExecutionReport]:
-        del self._cancel_past_ms[working.order.order_id]
-        reports = working.cancel(event)
-        self._retire(working.order.instrument)
+    def _cancel_late(self) -> list[ExecutionReport]:
+        """Let cancels take effect whose market record was read before them."""
+        reports: list[ExecutionReport] = []
+        for name in [name for name in self._cancels if name in self._orders]:
+            while name in self._cancels:
+                event = self.tape.first_past_ms(self._cancels[name][0])
+                if event is None:
+                    break
+                reports += self._cancel_due(self._orders[name], event)
         return reports
 
     def _retire(self, instrument: str) -> None:
@@ -208,7 +216,7 @@ class PaperBook:
         while len(self._finished) > self._config.finished_orders:
             oldest = self._finished.popleft()
             self._orders.pop(oldest, None)
-            self._cancel_past_ms.pop(oldest, None)
+            self._cancels.pop(oldest, None)
 
     def _remember(self, order_id: str) -> None:
         self._answered[order_id] = None

@@ -1,0 +1,198 @@
+"""The venue agent on the in-memory bus: answers in the order's partition, and loses or doubles nothing by a restart."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from agents.venue.agent import VenueAgent
+from agents.venue.config import VenueConfig
+from messages import (
+    TOPICS,
+    Claim,
+    ExecutionReport,
+    Flatten,
+    Halt,
+    Heartbeat,
+    NewRecord,
+    VirtualClock,
+    control_key,
+    decode,
+    encode,
+)
+from messages.bus.memory import MemoryBroker
+from messages.bus.partitioner import partition_of
+from messages.bus.reading import read_all
+from messages.control import ControlMessage
+from messages.market import MarketMessage
+from messages.orders import OrderMessage, Source
+from tests.agents.venue.market import INSTRUMENTS, MS, cancel, order, quote
+
+SHARDS = 2
+HOME = partition_of(b"BTC", SHARDS)
+START = 1_700_000_000_000
+
+
+class World:
+    """A broker on a virtual clock, and one venue at a time."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock(START * MS)
+        self.broker = MemoryBroker(clock=self.clock)
+        self.bus = self.broker.connect("test")
+        self.venue: VenueAgent | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        await self.bus.create_topics(TOPICS.values(), shards=SHARDS)
+
+    async def start_venue(self) -> None:
+        self.venue = VenueAgent(
+            config=VenueConfig(latency_ns=5 * MS),
+            bus=self.broker.connect("venue"),
+            clock=self.clock,
+            instruments=INSTRUMENTS,
+        )
+        await self.venue.start()
+        self._running = asyncio.create_task(self.venue.run())
+        await self.broker.settle()
+
+    async def stop_venue(self) -> None:
+        if self.venue is not None and self._running is not None:
+            await self.venue.stop()
+            await self._running
+        self.venue = None
+
+    async def tick(self, at_ms: int, message: MarketMessage) -> int:
+        self.clock.set((START + at_ms) * MS)
+        await self.broker.settle()
+        return await self.publish("market", message.instrument, encode(message))
+
+    async def order(self, message: OrderMessage) -> int:
+        return await self.publish("orders", "BTC", encode(message))
+
+    async def control(self, message: ControlMessage) -> int:
+        return await self.publish("control", control_key(message), encode(message), partition=0)
+
+    async def publish(self, topic: str, key: str, value: bytes, *, partition: int | None = None) -> int:
+        producer = await self.bus.producer()
+        offset = await producer.publish(topic, NewRecord(key=key.encode(), value=value), partition=partition)
+        await self.broker.settle()
+        return offset
+
+    async def reports(self) -> list[ExecutionReport]:
+        records, _ = await read_all(self.bus, ["reports"])
+        assert {record.partition for record in records} <= {HOME}
+        return [decode("reports", record.value) for record in records]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    await world.open()
+    yield world
+    await world.stop_venue()
+
+
+def at_home(at: int) -> dict[str, object]:
+    return {"source": Source(topic="market", partition=HOME, offset=at), "ts_decided": START * MS}
+
+
+def quoted(at_ms: int, bid: float = 99, ask: float = 101, size: float = 10) -> MarketMessage:
+    return quote(START + at_ms, bid=bid, ask=ask, size=size)
+
+
+async def test_an_order_is_answered_in_the_partition_of_its_record(world: World) -> None:
+    await world.start_venue()
+    await world.order(Claim(owner="e"))
+    await world.tick(0, quoted(0))
+    offset = await world.order(order(0, 0, **at_home(0)))
+    assert await world.reports() == []
+    await world.tick(6, quoted(6, ask=102))
+    (report,) = await world.reports()
+    assert (report.status, report.last_price) == ("filled", 102.0)
+    assert (report.order.partition, report.order.offset) == (HOME, offset)
+
+
+async def test_the_venue_shows_a_heartbeat_and_parks_what_it_cannot_read(world: World) -> None:
+    await world.start_venue()
+    await world.publish("orders", "BTC", b"{broken")
+    letters, _ = await read_all(world.bus, ["dead-letters"])
+    assert [decode("dead-letters", letter.value).value for letter in letters] == [b"{broken"]
+    beats, _ = await read_all(world.bus, ["status"])
+    beat = decode("status", beats[-1].value)
+    assert isinstance(beat, Heartbeat)
+    assert beat.agent == "venue"
+
+
+@pytest.mark.parametrize("cut", range(9))
+async def test_a_restart_at_any_point_loses_and_doubles_nothing(world: World, cut: int) -> None:
+    resting = order(1, 1, limit_price=99.0, time_in_force="GTC", quantity=8.0, **at_home(1))
+    story: list[Callable[[], Awaitable[int]]] = [
+        lambda: world.order(Claim(owner="e")),
+        lambda: world.tick(0, quoted(0)),
+        lambda: world.order(order(0, 0, quantity=15.0, **at_home(0))),
+        lambda: world.tick(6, quoted(6)),
+        lambda: world.order(resting),
+        lambda: world.tick(12, quoted(12, bid=99, ask=101)),
+        lambda: world.tick(13, quoted(13, bid=90, ask=98, size=5)),
+        lambda: world.order(cancel(2, "o1")),
+        lambda: world.tick(30, quoted(30, bid=90, ask=97)),
+    ]
+    await world.start_venue()
+    for index, chapter in enumerate(story):
+        if index == cut:
+            await world.stop_venue()
+        if index == cut + 1:
+            await world.start_venue()
+        await chapter()
+    if cut == len(story) - 1:
+        await world.start_venue()
+    reports = await world.reports()
+    assert [(r.order_id, r.report_seq, r.status.value, r.cumulative_quantity) for r in reports] == [
+        ("o0", 0, "partially_filled", 10.0),
+        ("o0", 1, "expired", 10.0),
+        ("o1", 0, "new", 0.0),
+        ("o1", 1, "partially_filled", 5.0),
+        ("o1", 2, "canceled", 5.0),
+    ]
+
+
+async def test_a_restart_with_nothing_new_says_nothing(world: World) -> None:
+    await world.start_venue()
+    await world.tick(0, quoted(0))
+    await world.order(order(0, 0, **at_home(0)))
+    await world.tick(6, quoted(6))
+    before = await world.reports()
+    for _ in range(3):
+        await world.stop_venue()
+        await world.start_venue()
+    assert await world.reports() == before
+    assert len(before) == 1
+
+
+async def test_after_a_halt_new_orders_are_rejected_but_flattening_ones_pass(world: World) -> None:
+    await world.start_venue()
+    await world.tick(0, quoted(0))
+    await world.control(Halt(scope="portfolio", level="halted", writer="ann", reason="r", ts=0))
+    await world.order(order(0, 0, **at_home(0)))
+    await world.order(order(1, 0, reduce_only=True, **at_home(0)))
+    await world.control(Flatten(scope="portfolio", on=True, who="ann", reason="r", ts=0))
+    await world.order(order(2, 0, reduce_only=True, **at_home(0)))
+    await world.tick(6, quoted(6))
+    reports = await world.reports()
+    assert [(r.order_id, r.status.value) for r in reports] == [
+        ("o0", "rejected"),
+        ("o1", "rejected"),
+        ("o2", "filled"),
+    ]
+
+
+async def test_bad_market_records_are_passed_over(world: World) -> None:
+    await world.start_venue()
+    await world.tick(0, quoted(0))
+    await world.publish("market", "BTC", b"{broken")
+    await world.order(order(0, 1, **at_home(1)))
+    await world.order(order(1, 0, **at_home(0)))
+    await world.tick(6, quoted(6))
+    assert [(r.order_id, r.status.value) for r in await world.reports()] == [("o0", "rejected"), ("o1", "filled")]
