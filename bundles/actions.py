@@ -30,7 +30,7 @@ class ActionMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     `continuous`: the action is the fraction itself, from -1 (fully short) to 1 (fully long); beyond, it is clipped.
     Changes of the position smaller than `dead_band` (units) are not made; no decision changes it by more than
     `max_change` (units; null: no bound). `limit_offset_ticks` from the touch, into the book when positive, is for
-    limit orders.
+    limit orders. The policy is asked at every `decide_every`-th quote (or bar) of an instrument, never at a trade.
     """
 
     kind: Literal["levels", "continuous"]
@@ -38,6 +38,7 @@ class ActionMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     levels: tuple[SignedFraction, ...] = (-1.0, 0.0, 1.0)
     dead_band: Annotated[float, Meta(ge=0)] = 0.0
     max_change: Annotated[float, Meta(gt=0)] | None = None
+    decide_every: Annotated[int, Meta(ge=1)] = 1
     order_type: OrderType = "market"
     time_in_force: TimeInForce = "IOC"
     limit_offset_ticks: int = 0

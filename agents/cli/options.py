@@ -10,7 +10,9 @@ from messages import Bus, connect
 
 SettingsFile = Annotated[
     Path | None,
-    typer.Option("--settings", "-s", envvar="TICKPILOT_SETTINGS", help="YAML settings file; `tickpilot init` prints one."),
+    typer.Option(
+        "--settings", "-s", envvar="TICKPILOT_SETTINGS", help="YAML settings file; `tickpilot init` prints one."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 

@@ -11,7 +11,13 @@ _ENTER, _KEEP = 0.75, 0.7
 
 
 def make_baseline(
-    home: Path, *, strategy: str, instruments: tuple[str, ...], environment: EnvironmentConfig, created: int, key: SigningKey
+    home: Path,
+    *,
+    strategy: str,
+    instruments: tuple[str, ...],
+    environment: EnvironmentConfig,
+    created: int,
+    key: SigningKey,
 ) -> Path:
     """Write the baseline bundle below `home` and return its directory.
 

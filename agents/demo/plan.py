@@ -81,7 +81,11 @@ def make_plan(options: DemoOptions, home: Path, base: Settings | None = None) ->
         raise SettingsError("demo", "the data hold no messages")
     instruments = _instruments(options, base, feed, messages)
     names = tuple(instrument.instrument for instrument in instruments)
-    actions = ActionMapping(kind="levels", max_position=_max_position(options, messages))
+    actions = ActionMapping(
+        kind="levels",
+        max_position=_max_position(options, messages),
+        decide_every=base.trainer.environment.actions.decide_every,
+    )
     settings = msgspec.structs.replace(
         base,
         bus="memory://",

@@ -18,7 +18,6 @@ from agents.lifecycle.supervisor import Supervisor
 from bundles.verifier import Verifier
 from messages import (
     Bus,
-    BusTimeout,
     Clock,
     Consumer,
     Fatal,
@@ -326,7 +325,7 @@ class ExecutionAgent:
             return
         try:
             await self._started.market.commit(offsets)
-        except BusTimeout as error:
+        except Retryable as error:
             _log.warning("lag display is behind: %s", error)
 
     async def _tell(self, message: Staged | Swapped | Rejected) -> None:

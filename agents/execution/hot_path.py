@@ -66,6 +66,8 @@ def _wish(desk: Desk, bundle: ServingBundle | None, message: object, account: Ac
         return Wish(lots=desk.override_lots, decision=OVERRIDE)
     if desk.active is None or bundle is None:
         return NO_BUNDLE
+    if desk.quotes_waited < bundle.actions.decide_every:
+        return HOLD
     observation = _observe(desk, bundle, message, account, now_ns)
     if observation is None:
         return HOLD if bundle.observer is None else WARMING_UP

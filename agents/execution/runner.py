@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from agents.execution.config import ExecutionConfig
-from agents.execution.journal import Journal
+from agents.execution.journal import Entry, Journal, entries_of, grouped
 from agents.execution.ownership import Ownership, take_ownership
 from agents.execution.recovery import Recovered, recover
 from agents.execution.shard import Shard, state_digest
@@ -20,7 +20,6 @@ from messages import Bus, Checkpoint, Clock, LoggedStep, NewRecord, Partition, P
 from messages.decisions import MAX_STEP_RECORDS, MarketGap, StepInput
 
 REPORTS_POLL_S = 0.05
-STEPS_A_FLUSH = 2_000
 
 
 class _Batch(Struct, frozen=True, kw_only=True):
@@ -76,15 +75,15 @@ class ShardRunner:
         self.shard.epoch = owned.epoch
         self._orders_to, self._decisions_to = owned.epoch + 1, owned.decisions_claim + 1
         self._journal = Journal(partition=self.shard.partition, epoch=owned.epoch, next_step=self.shard.n)
-        for start in range(0, len(recovered.unlogged), STEPS_A_FLUSH):
-            await self._publish_decisions(recovered.unlogged[start : start + STEPS_A_FLUSH])
+        for group in grouped(entries_of(recovered.unlogged)):
+            await self._publish_decisions(group)
         await self._write_checkpoint(self._take_snapshot())
         return recovered
 
     @property
     def has_room(self) -> bool:
-        """Whether another step may be made: the outbox is bounded."""
-        return len(self._outbox) < self._config.outbox
+        """Whether another step may be made: what waits to be sent and logged is bounded."""
+        return len(self._outbox) < self._config.outbox and self._journal.has_room
 
     @property
     def is_waiting(self) -> bool:
@@ -92,7 +91,7 @@ class ShardRunner:
         return bool(self._reports) or self.shard.has_open_orders
 
     async def wait_for_room(self) -> None:
-        """Return when orders have been acknowledged so that another step may be made."""
+        """Return when enough has been acknowledged for another step."""
         while not self.has_room:
             self._room.clear()
             await self._room.wait()
@@ -174,9 +173,8 @@ class ShardRunner:
             while self._dead:
                 await self._dead_letter_producer.publish("dead-letters", self._dead[0])
                 self._dead.popleft()
-            steps = self._journal.flushable()
-            for start in range(0, len(steps), STEPS_A_FLUSH):
-                await self._publish_decisions(steps[start : start + STEPS_A_FLUSH])
+            for group in self._journal.flushable():
+                await self._publish_decisions(group)
             await self._checkpoint()
 
     async def drain(self) -> None:
@@ -192,13 +190,12 @@ class ShardRunner:
         if self._ownership is not None:
             await self._ownership.release()
 
-    async def _publish_decisions(self, steps: Sequence[LoggedStep]) -> None:
-        if not steps:
-            return
-        record = NewRecord(value=self._journal.batch(steps))
+    async def _publish_decisions(self, entries: Sequence[Entry]) -> None:
+        record = NewRecord(value=self._journal.batch(entries))
         offset = await self._owned.log.publish("decisions", record, partition=self.shard.partition)
         self._decisions_to = offset + 1
-        self._journal.decisions_acknowledged(steps[-1].step.n)
+        self._journal.decisions_acknowledged(entries[-1].n)
+        self._room.set()
 
     async def _checkpoint(self) -> None:
         if self._snapshot is None and self._is_due():

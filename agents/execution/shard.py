@@ -58,6 +58,7 @@ class DeskState(Struct, frozen=True, kw_only=True):
     active: ActiveBundle | None
     previous: ActiveBundle | None
     override_lots: int | None
+    quotes_waited: int
     policy_errors: int
     is_disputed: bool
     held_since_ns: int
@@ -220,6 +221,7 @@ class Shard:
 
     def _observe(self, record: Record, message: Tick, now_ns: int) -> Desk:
         desk = self._desks[message.instrument]
+        desk.quotes_waited += type(message) is not Trade
         if isinstance(message, Observation):
             return desk
         desk.ring.push(message)
@@ -373,7 +375,7 @@ class Shard:
         """Count policy errors; too many in a row bring the previous bundle back, or none: then the desk goes flat."""
         if decision.denial is None or decision.denial.code is not DenialCode.POLICY_ERROR:
             if decision.action is not None:
-                desk.policy_errors = 0
+                desk.policy_errors = desk.quotes_waited = 0
             return
         desk.policy_errors += 1
         if desk.policy_errors >= self._config.decisions.max_policy_errors:

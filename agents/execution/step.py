@@ -51,6 +51,7 @@ class Desk(Struct, kw_only=True):
     previous: ActiveBundle | None = None
     override_lots: int | None = None
     is_flattening: bool = False
+    quotes_waited: int = 0
     policy_errors: int = 0
     is_disputed: bool = False
     held_since_ns: int = 0

@@ -58,15 +58,19 @@ class SyntheticConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class _Kind(NamedTuple):
     price_step: float
     quantity_step: float
+    multiplier: float
     start_price: float
     spread_steps: int
     depth_lots: int
 
 
+# Contracts of different prices and steps, one unit of each worth about 10,000: one position size suits them all.
 _KINDS = (
-    _Kind(price_step=0.01, quantity_step=1.0, start_price=100.0, spread_steps=1, depth_lots=400),
-    _Kind(price_step=0.1, quantity_step=0.01, start_price=2_500.0, spread_steps=2, depth_lots=2_000),
-    _Kind(price_step=1.0, quantity_step=0.001, start_price=40_000.0, spread_steps=3, depth_lots=1_500),
+    _Kind(price_step=0.01, quantity_step=1.0, multiplier=100.0, start_price=100.0, spread_steps=1, depth_lots=40),
+    _Kind(price_step=0.1, quantity_step=0.01, multiplier=4.0, start_price=2_500.0, spread_steps=2, depth_lots=4_000),
+    _Kind(
+        price_step=1.0, quantity_step=0.001, multiplier=0.25, start_price=40_000.0, spread_steps=3, depth_lots=40_000
+    ),
 )
 
 
@@ -77,6 +81,7 @@ def synthetic_instruments(count: int = 3) -> list[Instrument]:
             instrument=f"SYN-{chr(ord('A') + index)}",
             price_step=_KINDS[index % len(_KINDS)].price_step,
             quantity_step=_KINDS[index % len(_KINDS)].quantity_step,
+            multiplier=_KINDS[index % len(_KINDS)].multiplier,
             taker_fee_bps=0.15,
             maker_fee_bps=-0.05,
         )

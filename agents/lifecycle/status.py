@@ -5,6 +5,7 @@ from collections.abc import Callable
 from messages import Clock, DeadLetter, Heartbeat, NewRecord, Producer, Record, encode, status_key
 
 HEARTBEAT_INTERVAL_S = 1.0
+MAX_LETTER_BYTES = 512 * 1024
 
 
 async def beat(
@@ -18,7 +19,11 @@ async def beat(
 
 
 def dead_letter(record: Record, reason: str, *, agent_id: str, ts: int) -> NewRecord:
-    """Return the record for `dead-letters` that keeps `record` whole."""
+    """Return the record for `dead-letters` that keeps `record` whole, but for values too large to be sent again."""
+    value = record.value
+    if value is not None and len(value) > MAX_LETTER_BYTES:
+        reason = f"{reason} (the first {MAX_LETTER_BYTES} of {len(value)} bytes)"
+        value = value[:MAX_LETTER_BYTES]
     letter = DeadLetter(
         topic=record.topic,
         partition=record.partition,
@@ -27,7 +32,7 @@ def dead_letter(record: Record, reason: str, *, agent_id: str, ts: int) -> NewRe
         agent_id=agent_id,
         ts=ts,
         key=record.key,
-        value=record.value,
+        value=value,
         headers=record.headers,
     )
     return NewRecord(key=record.topic.encode(), value=encode(letter))

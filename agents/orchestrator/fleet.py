@@ -1,7 +1,8 @@
 """Who is alive and who has staged what: from `status`, pure."""
 
-from messages import Heartbeat, Rejected, Staged, UnknownMessage
-from messages.status import StatusMessage
+from collections.abc import Iterable
+
+from messages import Heartbeat, Rejected, Staged
 
 
 class Fleet:
@@ -13,13 +14,12 @@ class Fleet:
         self._staged: dict[str, set[str]] = {}
         self._rejected: dict[str, dict[str, Rejected]] = {}
 
-    def apply(self, message: StatusMessage | UnknownMessage, now_ns: int) -> None:
+    def apply(self, message: object, now_ns: int) -> None:
         """Take in a record of `status`; a heartbeat counts from when it was seen."""
         match message:
             case Heartbeat(agent="execution"):
                 self._seen_ns[message.agent_id] = now_ns
-                for digest in message.staged:
-                    self._staged.setdefault(digest, set()).add(message.agent_id)
+                self._holds_exactly(message.agent_id, message.staged)
             case Staged():
                 self._staged.setdefault(message.sha256, set()).add(message.agent_id)
                 self._rejected.get(message.sha256, {}).pop(message.agent_id, None)
@@ -27,6 +27,13 @@ class Fleet:
                 self._rejected.setdefault(message.sha256, {})[message.agent_id] = message
             case _:
                 pass
+
+    def _holds_exactly(self, agent_id: str, digests: Iterable[str]) -> None:
+        """A replica that was restarted under its old name has to stage again."""
+        for holders in self._staged.values():
+            holders.discard(agent_id)
+        for digest in digests:
+            self._staged.setdefault(digest, set()).add(agent_id)
 
     def live(self, now_ns: int) -> set[str]:
         """Return the replicas whose heartbeat is fresh."""

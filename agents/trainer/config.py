@@ -19,8 +19,7 @@ class EnvironmentConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The training market: when decisions are made and what trading costs."""
 
     features: FeatureSpec = DEFAULT_FEATURES
-    actions: ActionMapping = ActionMapping(kind="levels", max_position=1.0)
-    decide_every: Count = 6  # quotes from one decision to the next
+    actions: ActionMapping = ActionMapping(kind="levels", max_position=1.0, decide_every=6)
     episode_decisions: Count = 200
     latency_ns: Annotated[int, Meta(ge=0)] = 2_000_000  # from the decision to the venue
     fee_bps: float | None = None  # of the traded value; null: the instrument's taker fee

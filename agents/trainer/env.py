@@ -49,7 +49,7 @@ class MarketEnv(gymnasium.Env[Floats32, Any]):
             self._begin(self._markets[0], 0)
         else:
             market = self._markets[int(self.np_random.integers(len(self._markets)))]
-            reach = self._config.episode_decisions * self._config.decide_every
+            reach = self._config.episode_decisions * self._config.actions.decide_every
             latest = max(1, len(market.mid) - max(MIN_QUOTES // 2, reach))
             self._begin(market, int(self.np_random.integers(latest)))
         return self._observe(), self._info()
@@ -82,7 +82,7 @@ class MarketEnv(gymnasium.Env[Floats32, Any]):
             if self._lots == 0 or (target > 0) != (self._lots > 0):
                 self._since_ns = int(market.ts_ns[fill])
             self._trade(target, float(market.ask[fill] if target > self._lots else market.bid[fill]))
-        self._at = max(at + self._config.decide_every, fill)
+        self._at = max(at + self._config.actions.decide_every, fill)
         self._decisions += 1
         if self._at >= len(market.mid):
             self._at = len(market.mid) - 1

@@ -37,7 +37,7 @@ def evaluate(act: Act, markets: Sequence[Market], config: EnvironmentConfig, *, 
     trained interval between decisions, `pnl_every_quote_bps` deciding at each quote, `random_pnl_bps` for random
     actions, `flat_pnl_bps`, which is 0. `trades` and `decisions` are sums.
     """
-    every_quote = msgspec.structs.replace(config, decide_every=1)
+    every_quote = msgspec.structs.replace(config, actions=msgspec.structs.replace(config.actions, decide_every=1))
     random = np.random.default_rng(seed)
     spaces = MarketEnv(markets, config).action_space
     spaces.seed(seed)

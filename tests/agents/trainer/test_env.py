@@ -108,7 +108,9 @@ def test_fills_come_at_the_touch_of_the_first_quote_after_the_latency() -> None:
     for n in range(400):
         ring.push_quote(n * 1000, 100.0 + n, 5, 100.5 + n, 5)
     instrument = Instrument(instrument="X", price_step=0.01, quantity_step=1.0)
-    config = msgspec.structs.replace(CONFIG, decide_every=1, latency_ns=2500)
+    config = msgspec.structs.replace(
+        CONFIG, actions=msgspec.structs.replace(CONFIG.actions, decide_every=1), latency_ns=2500
+    )
     env = MarketEnv([prepare(ring.rows(), instrument, Observer(config.features), 2500)], config, whole=True)
     env.reset(seed=0)
     seen_bid = 100.0 + config.features.min_ticks - 1
