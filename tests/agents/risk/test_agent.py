@@ -1,0 +1,235 @@
+"""The Risk agent on the in-memory bus: snapshots, halts that latch, and the same books after a restart."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Struct
+
+from agents.risk.agent import RiskAgent
+from agents.risk.config import RiskConfig
+from agents.risk.limits import Limits
+from messages import (
+    TOPICS,
+    Adjust,
+    Alert,
+    Halt,
+    Heartbeat,
+    NewRecord,
+    Quote,
+    Resume,
+    RiskSnapshot,
+    VirtualClock,
+    control_key,
+    decode,
+    encode,
+)
+from messages import Limits as LimitsMessage
+from messages.bus.memory import MemoryBroker
+from messages.bus.reading import read_all
+from messages.control import ControlMessage
+from messages.reports import OrderPosition
+from tests.agents.risk.market import INSTRUMENTS, NOW, report
+
+LIMITS = Limits.convert({"portfolio": {"max_drawdown": 0.1, "max_daily_loss": 1e6}})
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = VirtualClock(NOW)
+        self.broker = MemoryBroker(clock=self.clock)
+        self.bus = self.broker.connect("test")
+        self.risk: RiskAgent | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._orders = 0
+
+    async def open(self) -> None:
+        await self.bus.create_topics(TOPICS.values(), shards=2)
+
+    async def start_risk(self) -> RiskAgent:
+        self.risk = RiskAgent(
+            config=RiskConfig(),
+            bus=self.broker.connect("risk"),
+            clock=self.clock,
+            instruments=INSTRUMENTS,
+            limits=LIMITS,
+            cash=1_000.0,
+        )
+        await self.risk.start()
+        self._running = asyncio.create_task(self.risk.run())
+        await self.broker.settle()
+        return self.risk
+
+    async def stop_risk(self) -> None:
+        if self.risk is not None and self._running is not None:
+            await self.risk.stop()
+            await self._running
+        self.risk = None
+
+    async def wait(self, seconds: int = 1) -> None:
+        for _ in range(seconds):
+            self.clock.set(self.clock.now_ns() + 1_000_000_000)
+            await self.broker.settle()
+
+    async def fill(self, side: str, quantity: float, price: float, **changes: Any) -> None:
+        self._orders += 1
+        message = report(
+            order_id=f"o{self._orders}",
+            side=side,
+            cumulative_quantity=quantity,
+            average_price=price,
+            order=OrderPosition(partition=0, offset=self._orders),
+            **changes,
+        )
+        await self.publish("reports", message.instrument, message)
+
+    async def quote(self, mid: float) -> None:
+        message = Quote(
+            instrument="BTC", ts_recv=self.clock.now_ns(), bid=mid - 0.5, bid_size=1, ask=mid + 0.5, ask_size=1
+        )
+        await self.publish("market", "BTC", message)
+
+    async def control(self, message: ControlMessage) -> int:
+        return await self.publish("control", control_key(message), message)
+
+    async def publish(self, topic: str, key: str, message: Struct) -> int:
+        return await self.publish_bytes(topic, key, encode(message))
+
+    async def publish_bytes(self, topic: str, key: str, value: bytes) -> int:
+        producer = await self.bus.producer()
+        offset = await producer.publish(topic, NewRecord(key=key.encode(), value=value))
+        await self.broker.settle()
+        return offset
+
+    async def said(self, topic: str) -> list[Any]:
+        records, _ = await read_all(self.bus, [topic])
+        return [decode(topic, record.value) for record in records]
+
+    async def halts(self) -> list[tuple[int, Halt]]:
+        records, _ = await read_all(self.bus, ["control"])
+        decoded = [(record.offset, decode("control", record.value)) for record in records]
+        return [(offset, message) for offset, message in decoded if isinstance(message, Halt)]
+
+    async def snapshots(self) -> list[RiskSnapshot]:
+        return [message for message in await self.said("risk") if isinstance(message, RiskSnapshot)]
+
+    async def alerts(self) -> list[Alert]:
+        return [message for message in await self.said("risk") if isinstance(message, Alert)]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    await world.open()
+    yield world
+    await world.stop_risk()
+
+
+async def test_snapshots_come_every_second_but_only_when_something_changed(world: World) -> None:
+    await world.start_risk()
+    await world.fill("buy", 1.0, 100.0, cumulative_fee=0.25)
+    await world.quote(110.0)
+    await world.wait(3)
+    snapshots = await world.snapshots()
+    assert len(snapshots) == 2
+    newest = snapshots[-1]
+    assert (newest.equity, newest.cash, newest.unrealized_pnl, newest.fees) == (1_009.75, 899.75, 10.0, 0.25)
+    (position,) = newest.positions
+    assert (position.instrument, position.quantity, position.average_price, position.mark) == ("BTC", 1.0, 100.0, 110.0)
+
+
+async def test_a_heartbeat_comes_every_second(world: World) -> None:
+    await world.start_risk()
+    await world.wait(2)
+    beats = [message for message in await world.said("status") if isinstance(message, Heartbeat)]
+    assert [beat.agent for beat in beats] == ["risk"] * 3
+
+
+async def test_a_drawdown_halts_once_with_an_alert(world: World) -> None:
+    await world.start_risk()
+    await world.fill("buy", 5.0, 100.0)
+    await world.quote(100.0)
+    assert await world.halts() == []
+    await world.quote(79.0)
+    await world.quote(78.0)
+    await world.wait(2)
+    ((_, halt),) = await world.halts()
+    assert (halt.scope, halt.level, halt.writer) == ("portfolio", "halted", "risk-1")
+    assert halt.reason == "DRAWDOWN limit=0.1 value=0.105"
+    assert [(alert.code, alert.severity) for alert in await world.alerts()] == [("DRAWDOWN", "critical")]
+
+
+async def test_a_halt_latches_over_a_restart_and_after_a_resume_losses_count_anew(world: World) -> None:
+    await world.start_risk()
+    await world.fill("buy", 5.0, 100.0)
+    await world.quote(79.0)
+    ((offset, _),) = await world.halts()
+    await world.stop_risk()
+    risk = await world.start_risk()
+    await world.wait(2)
+    assert len(await world.halts()) == 1
+    await world.control(Resume(scope="portfolio", clears=(offset,), who="ann", reason="seen", ts=0))
+    await world.wait(2)
+    await world.quote(78.0)
+    assert len(await world.halts()) == 1
+    await world.quote(50.0)
+    assert len(await world.halts()) == 2
+    assert risk.ledger.position_lots("BTC") == 500
+
+
+async def test_a_restart_rebuilds_the_same_books_and_the_same_peak(world: World) -> None:
+    await world.start_risk()
+    await world.control(Adjust(adjust_id="a", who="ann", reason="r", ts=0, cash=500.0))
+    await world.fill("buy", 3.0, 100.0, cumulative_fee=0.1)
+    await world.quote(120.0)
+    await world.wait()
+    await world.fill("sell", 1.0, 110.0, cumulative_fee=0.1)
+    await world.quote(115.0)
+    await world.wait()
+    await world.stop_risk()
+    before = (await world.snapshots())[-1]
+    risk = await world.start_risk()
+    await world.wait()
+    await world.stop_risk()
+    after = (await world.snapshots())[-1]
+    assert msgspec.structs.replace(after, ts=before.ts) == before
+    assert risk.ledger.capital_nanos == 1_500 * 10**9
+    assert before.peak_equity == pytest.approx(1_559.9)
+
+
+async def test_a_report_that_cannot_be_booked_halts_its_instrument_once_even_over_a_restart(world: World) -> None:
+    await world.start_risk()
+    await world.fill("buy", 0.005, 100.0)
+    ((offset, halt),) = await world.halts()
+    assert (halt.scope, halt.level) == ("instrument:BTC", "halted")
+    await world.control(Resume(scope="instrument:BTC", clears=(offset,), who="ann", reason="seen", ts=0))
+    await world.stop_risk()
+    await world.start_risk()
+    await world.wait(2)
+    assert len(await world.halts()) == 1
+    await world.publish_bytes("reports", "ETH", b"{broken")
+    assert [halt.scope for _, halt in await world.halts()] == ["instrument:BTC", "instrument:ETH"]
+
+
+async def test_limits_change_through_control_and_impossible_ones_do_not_stop_the_agent(world: World) -> None:
+    await world.start_risk()
+    await world.fill("buy", 5.0, 100.0)
+    await world.quote(100.0)
+    wrong = LimitsMessage(version=1, changes={"portfolio.max_drawdown": 7.0}, who="a", reason="r", ts=0)
+    await world.control(wrong)
+    assert [halt.level for _, halt in await world.halts()] == ["reducing"]
+    right = LimitsMessage(version=2, changes={"portfolio.max_gross_exposure": 400.0}, who="a", reason="r", ts=0)
+    await world.control(right)
+    await world.wait()
+    assert [alert.code for alert in await world.alerts()] == ["BAD_CONTROL", "GROSS_EXPOSURE"]
+
+
+async def test_a_position_without_market_data_is_told_once(world: World) -> None:
+    await world.start_risk()
+    await world.fill("buy", 1.0, 100.0)
+    await world.quote(100.0)
+    await world.wait(65)
+    stale = [alert for alert in await world.alerts() if alert.code == "STALE_MARKET"]
+    assert [(alert.instrument, alert.severity) for alert in stale] == [("BTC", "warning")]
