@@ -69,7 +69,8 @@ class RuleBook:
             limits = stricter(self._limits.for_pair(strategy, instrument), bundle_limits(raw))
         except SettingsError:
             return None
-        return compile_rules(limits, self._instruments[instrument])
+        reference = self._instruments.get(instrument)
+        return None if reference is None else compile_rules(limits, reference)
 
 
 def compile_rules(limits: OrderLimits, instrument: Instrument) -> OrderRules:

@@ -67,9 +67,16 @@ class Extremes:
 
     def furthest_from(self, value: int, since_ns: int) -> int | None:
         """Return the value after `since_ns` that differs most from `value`; None when there is none so late."""
-        high = next((seen for ts_ns, seen in self.highs if ts_ns > since_ns), None)
-        low = next((seen for ts_ns, seen in self.lows if ts_ns > since_ns), None)
-        if high is None or low is None:
+        high = low = None
+        for ts_ns, high in self.highs:  # noqa: B007 - the first young enough, nearly always the first
+            if ts_ns > since_ns:
+                break
+        else:
+            return None
+        for ts_ns, low in self.lows:  # noqa: B007
+            if ts_ns > since_ns:
+                break
+        else:
             return None
         return high if abs(high - value) >= abs(low - value) else low
 

@@ -6,6 +6,7 @@ record, so the records' own times decide: it takes effect at the first market re
 took in later than the cancel's record time + latency. A fill that was already reported by then stands.
 """
 
+import math
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -48,6 +49,8 @@ class PaperBook:
         self._orders: dict[str, WorkingOrder] = {}
         self._answered: dict[str, None] = {}
         self._open: dict[str, list[WorkingOrder]] = {}
+        # Instrument -> (highest buy, lowest sell) limit of its open orders when all of them rest.
+        self._band: dict[str, tuple[float, float] | None] = {}
         # Source offset -> orders whose source the venue has not read yet.
         self._early: dict[int, list[tuple[Order, OrderPosition]]] = {}
         self._waiting: set[str] = set()
@@ -70,10 +73,11 @@ class PaperBook:
         for name in [name for name in self._cancels if name in self._orders]:
             reports += self._cancel_due(self._orders[name], event)
         working = self._open.get(event.instrument)
-        if working:
+        if working and not self._is_quiet(event):
             for resting in working:
                 reports += resting.on_event(event)
             self._retire(event.instrument)
+            self._band[event.instrument] = band_of(self._open[event.instrument])
         # Last: an order meets the market only past its source.
         for order, position in self._early.pop(record.offset, ()):
             if order.instrument == event.instrument:
@@ -81,6 +85,18 @@ class PaperBook:
             else:
                 reports.append(self._orphan(order, position))
         return reports
+
+    def _is_quiet(self, event: Event) -> bool:
+        """Whether nothing of this event can matter to the open orders of its instrument."""
+        band = self._band.get(event.instrument)
+        if band is None:
+            return False
+        highest_buy, lowest_sell = band
+        if event.bid is not None and event.ask is not None:
+            # While the bid stands above a buy, the ask can't go through it and the volume ahead of it doesn't show.
+            if event.bid.ticks <= highest_buy or event.ask.ticks >= lowest_sell:
+                return False
+        return all(highest_buy < printed.ticks < lowest_sell for printed in event.trades)
 
     def orders(self, records: Iterable[tuple[Record, OrderMessage]]) -> list[ExecutionReport]:
         """Take in the next records of `orders`: all that are there, so that a late order meets its cancel in time."""
@@ -158,6 +174,7 @@ class PaperBook:
         working = WorkingOrder(order, position, self._instruments[order.instrument], arrival_ns)
         self._orders[order.order_id] = working
         self._waiting.discard(order.order_id)
+        self._band.pop(order.instrument, None)
         insort(self._open.setdefault(order.instrument, []), working, key=lambda other: other.position.offset)
         return working
 
@@ -222,3 +239,17 @@ class PaperBook:
         self._answered[order_id] = None
         if len(self._answered) > _REMEMBERED_IDS:
             del self._answered[next(iter(self._answered))]
+
+
+def band_of(working: Iterable[WorkingOrder]) -> tuple[float, float] | None:
+    """Return (highest buy limit, lowest sell limit) in ticks; None while an order is still on its way."""
+    highest_buy, lowest_sell = -math.inf, math.inf
+    for order in working:
+        limit = order.resting_ticks
+        if limit is None:
+            return None
+        if order.order.side == "buy":
+            highest_buy = max(highest_buy, limit)
+        else:
+            lowest_sell = min(lowest_sell, limit)
+    return highest_buy, lowest_sell

@@ -44,6 +44,11 @@ class WorkingOrder:
         """Whether the order has had its last report, but for refused cancels."""
         return self.phase is Phase.DONE
 
+    @property
+    def resting_ticks(self) -> int | None:
+        """The price at which the order rests; None when it doesn't."""
+        return self._limit if self.phase is Phase.RESTING else None
+
     def on_event(self, event: Event) -> list[ExecutionReport]:
         """Judge the order against the next market record of its instrument; return what it answers."""
         if self.is_done:
