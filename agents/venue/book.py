@@ -92,10 +92,11 @@ class PaperBook:
         if band is None:
             return False
         highest_buy, lowest_sell = band
-        if event.bid is not None and event.ask is not None:
-            # While the bid stands above a buy, the ask can't go through it and the volume ahead of it doesn't show.
-            if event.bid.ticks <= highest_buy or event.ask.ticks >= lowest_sell:
-                return False
+        # While the bid stands above a buy, the ask can't go through it and the volume ahead of it doesn't show.
+        if event.bid is not None and event.bid.ticks <= highest_buy:
+            return False
+        if event.ask is not None and event.ask.ticks >= lowest_sell:
+            return False
         return all(highest_buy < printed.ticks < lowest_sell for printed in event.trades)
 
     def orders(self, records: Iterable[tuple[Record, OrderMessage]]) -> list[ExecutionReport]:
