@@ -1,7 +1,8 @@
 """The paper venue: `orders` and `market` in, `reports` out."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeGuard
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -14,7 +15,6 @@ from agents.venue.config import VenueConfig
 from messages import (
     Bar,
     Bus,
-    Cancel,
     Claim,
     Clock,
     Consumer,
@@ -37,6 +37,7 @@ from messages.bus.reading import read_range
 from messages.control import ControlMessage
 from messages.control_fold import ControlFold
 from messages.market import MarketMessage
+from messages.orders import OrderMessage
 
 _CONTROL = Partition("control", 0)
 _REPORTS_PER_BATCH = 256
@@ -125,31 +126,49 @@ class VenueAgent:
             records = await read_range(self._bus, {orders[number]: (begins[orders[number]], ends[orders[number]])})
             messages = await self._read_orders(clients, records, is_new=False)
             # Back to where the oldest open order begins, and as far again: what others took from its quotes matters.
-            needed = [message.source.offset for _, message in messages if self._is_open(message)]
-            first = min([ends[market[number]], *needed]) - self._config.remembered_records
+            first = min([ends[market[number]], *self._open_sources(messages)]) - self._config.remembered_records
             start = max(first, begins[market[number]])
             self._books[number].tape.start_at(start)
             positions |= {market[number]: start, orders[number]: ends[orders[number]]}
             await self._publish(clients, number, self._books[number].orders(messages))
         return positions
 
-    def _is_open(self, message: Order | Cancel | Claim) -> TypeGuard[Order]:
-        return isinstance(message, Order) and not self._answered.is_final(message.order_id)
+    def _open_sources(self, messages: Iterable[tuple[Record, OrderMessage]]) -> Iterator[int]:
+        """Yield the sources of orders without a last report; void ones never get any."""
+        epoch: int | None = None
+        for record, message in messages:
+            if isinstance(message, Claim):
+                epoch = record.offset
+                continue
+            is_void = epoch is not None and message.epoch != epoch
+            if isinstance(message, Order) and not is_void and not self._answered.is_final(message.order_id):
+                yield message.source.offset
 
     async def _match(self, clients: _Clients) -> None:
         while True:
             records = await clients.consumer.poll(max_records=self._config.batch_records)
+            orders: defaultdict[int, list[Record]] = defaultdict(list)
+            market: defaultdict[int, list[Record]] = defaultdict(list)
             for record in records:
                 if record.topic == "control":
                     await self._fold(clients, record)
-            # Orders before market: a cancel or an order must not be late because of us.
-            for number, book in enumerate(self._books):
-                mine = [record for record in records if record.partition == number]
-                reports = book.orders(await self._read_orders(clients, [r for r in mine if r.topic == "orders"]))
-                for record in mine:
-                    if record.topic == "market":
-                        reports += book.market(record, _tick(record))
-                await self._publish(clients, number, reports)
+                else:
+                    (orders if record.topic == "orders" else market)[record.partition].append(record)
+            reports: dict[int, list[ExecutionReport]] = {}
+            for number in sorted(orders.keys() | market.keys()):
+                book = self._books[number]
+                # Orders before market: a cancel or an order must not be late because of us.
+                reports[number] = book.orders(await self._read_orders(clients, orders[number]))
+                for record in market[number]:
+                    reports[number] += book.market(record, _tick(record))
+            await self._publish_all(clients, reports)
+
+    async def _publish_all(self, clients: _Clients, reports: Mapping[int, list[ExecutionReport]]) -> None:
+        """Publish to all partitions at the same time, in order within each; raise the first failure after all ended."""
+        sends = [self._publish(clients, number, due) for number, due in reports.items() if due]
+        for outcome in await asyncio.gather(*sends, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
 
     async def _publish(self, clients: _Clients, number: int, reports: Iterable[ExecutionReport]) -> None:
         due = [due for report in reports if (due := self._answered.to_publish(report)) is not None]
@@ -163,9 +182,9 @@ class VenueAgent:
 
     async def _read_orders(
         self, clients: _Clients, records: Iterable[Record], *, is_new: bool = True
-    ) -> list[tuple[Record, Order | Cancel | Claim]]:
+    ) -> list[tuple[Record, OrderMessage]]:
         read = [(record, await self._read(clients, record, is_new=is_new)) for record in records]
-        return [(record, message) for record, message in read if isinstance(message, Order | Cancel | Claim)]
+        return [(record, message) for record, message in read if isinstance(message, OrderMessage)]
 
     async def _fold(self, clients: _Clients, record: Record, *, is_new: bool = True) -> None:
         message = await self._read(clients, record, is_new=is_new)

@@ -65,11 +65,11 @@ class PaperBook:
 
     def market(self, record: Record, message: MarketMessage | None) -> list[ExecutionReport]:
         """Take in the next market record (None: nothing usable in it); return what it makes happen."""
+        reports = self._pass_gap(record.offset) if self._early and record.offset > self.tape.next_offset else []
         if message is None or message.instrument not in self._instruments:
             self.tape.skip(record.offset)
-            return [self._orphan(order, position) for order, position in self._early.pop(record.offset, ())]
+            return reports + [self._orphan(*early) for early in self._early.pop(record.offset, ())]
         event = self.tape.add(record, message)
-        reports: list[ExecutionReport] = []
         for name in [name for name in self._cancels if name in self._orders]:
             reports += self._cancel_due(self._orders[name], event)
         working = self._open.get(event.instrument)
@@ -184,6 +184,11 @@ class PaperBook:
         self._waiting.discard(order.order_id)
         self._cancels.pop(order.order_id, None)
         return rejection(order, position, f"market record {order.source.offset} is no tick of {order.instrument}")
+
+    def _pass_gap(self, offset: int) -> list[ExecutionReport]:
+        """Reject orders whose source was never there, or was gone before the venue came to it."""
+        lost = sorted(source for source in self._early if source < offset)
+        return [self._orphan(*early) for source in lost for early in self._early.pop(source)]
 
     def _catch_up(self, working: WorkingOrder) -> list[ExecutionReport]:
         """Judge a late order against what the venue has already read."""

@@ -1,6 +1,7 @@
 """The venue agent on the in-memory bus: answers in the order's partition, and loses or doubles nothing by a restart."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -9,6 +10,7 @@ from agents.venue.agent import VenueAgent
 from agents.venue.config import VenueConfig
 from messages import (
     TOPICS,
+    BusUnavailable,
     Claim,
     ExecutionReport,
     Flatten,
@@ -20,7 +22,7 @@ from messages import (
     decode,
     encode,
 )
-from messages.bus.memory import MemoryBroker
+from messages.bus.memory import Faults, MemoryBroker
 from messages.bus.partitioner import partition_of
 from messages.bus.reading import read_all
 from messages.control import ControlMessage
@@ -36,9 +38,9 @@ START = 1_700_000_000_000
 class World:
     """A broker on a virtual clock, and one venue at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults | None = None) -> None:
         self.clock = VirtualClock(START * MS)
-        self.broker = MemoryBroker(clock=self.clock)
+        self.broker = MemoryBroker(clock=self.clock, faults=faults)
         self.bus = self.broker.connect("test")
         self.venue: VenueAgent | None = None
         self._running: asyncio.Task[None] | None = None
@@ -62,6 +64,16 @@ class World:
             await self.venue.stop()
             await self._running
         self.venue = None
+
+    async def keep_up(self) -> None:
+        """Start the venue, again where it has died."""
+        if self.venue is not None and (self._running is None or self._running.done()):
+            running = [] if self._running is None else [self._running]
+            await asyncio.gather(self.venue.stop(), *running, return_exceptions=True)
+            self.venue = self._running = None
+        if self.venue is None:
+            with contextlib.suppress(BusUnavailable):
+                await self.start_venue()
 
     async def tick(self, at_ms: int, message: MarketMessage) -> int:
         self.clock.set((START + at_ms) * MS)
@@ -125,10 +137,9 @@ async def test_the_venue_shows_a_heartbeat_and_parks_what_it_cannot_read(world: 
     assert beat.agent == "venue"
 
 
-@pytest.mark.parametrize("cut", range(9))
-async def test_a_restart_at_any_point_loses_and_doubles_nothing(world: World, cut: int) -> None:
+def story(world: World) -> list[Callable[[], Awaitable[int]]]:
     resting = order(1, 1, limit_price=99.0, time_in_force="GTC", quantity=8.0, **at_home(1))
-    story: list[Callable[[], Awaitable[int]]] = [
+    return [
         lambda: world.order(Claim(owner="e")),
         lambda: world.tick(0, quoted(0)),
         lambda: world.order(order(0, 0, quantity=15.0, **at_home(0))),
@@ -139,23 +150,77 @@ async def test_a_restart_at_any_point_loses_and_doubles_nothing(world: World, cu
         lambda: world.order(cancel(2, "o1")),
         lambda: world.tick(30, quoted(30, bid=90, ask=97)),
     ]
+
+
+TOLD = [
+    ("o0", 0, "partially_filled", 10.0),
+    ("o0", 1, "expired", 10.0),
+    ("o1", 0, "new", 0.0),
+    ("o1", 1, "partially_filled", 5.0),
+    ("o1", 2, "canceled", 5.0),
+]
+
+
+def told(reports: list[ExecutionReport]) -> list[tuple[str, int, str, float]]:
+    return [(r.order_id, r.report_seq, r.status.value, r.cumulative_quantity) for r in reports]
+
+
+@pytest.mark.parametrize("cut", range(9))
+async def test_a_restart_at_any_point_loses_and_doubles_nothing(world: World, cut: int) -> None:
+    chapters = story(world)
     await world.start_venue()
-    for index, chapter in enumerate(story):
+    for index, chapter in enumerate(chapters):
         if index == cut:
             await world.stop_venue()
         if index == cut + 1:
             await world.start_venue()
         await chapter()
-    if cut == len(story) - 1:
+    if cut == len(chapters) - 1:
         await world.start_venue()
-    reports = await world.reports()
-    assert [(r.order_id, r.report_seq, r.status.value, r.cumulative_quantity) for r in reports] == [
-        ("o0", 0, "partially_filled", 10.0),
-        ("o0", 1, "expired", 10.0),
-        ("o1", 0, "new", 0.0),
-        ("o1", 1, "partially_filled", 5.0),
-        ("o1", 2, "canceled", 5.0),
-    ]
+    assert told(await world.reports()) == TOLD
+
+
+class KillAt:
+    """The venue dies once: at its `number`-th operation on the bus, before the effect or with it but unacknowledged."""
+
+    def __init__(self, number: int, moment: str) -> None:
+        self._left, self._moment = number, moment
+        self.has_struck = False
+
+    async def before(self, client: str, operation: str) -> None:
+        if client == "venue" and operation != "append status":
+            self._left -= 1
+            self._strike("before")
+
+    async def after(self, client: str, operation: str) -> None:
+        if client == "venue" and operation != "append status":
+            self._strike("after")
+
+    def _strike(self, moment: str) -> None:
+        if self._left < 0 and moment == self._moment and not self.has_struck:
+            self.has_struck = True
+            raise BusUnavailable("memory://", "killed")
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_kill_at_any_call_of_the_bus_loses_and_doubles_nothing(moment: str) -> None:
+    number = 0
+    while True:
+        kill = KillAt(number, moment)
+        world = World(kill)
+        await world.open()
+        for chapter in story(world):
+            await world.keep_up()
+            await chapter()
+        await world.keep_up()
+        await world.broker.settle()
+        await world.keep_up()
+        assert told(await world.reports()) == TOLD, f"killed {moment} operation {number}"
+        await world.stop_venue()
+        if not kill.has_struck:
+            break
+        number += 1
+    assert number > len(TOLD)
 
 
 async def test_a_restart_with_nothing_new_says_nothing(world: World) -> None:

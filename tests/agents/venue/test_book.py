@@ -186,6 +186,17 @@ def test_an_order_older_than_what_is_remembered_is_rejected() -> None:
     assert "too old" in (report.reason or "")
 
 
+@pytest.mark.parametrize("orders_first", [True, False])
+def test_an_order_on_a_record_that_retention_took_is_rejected_not_kept_for_ever(*, orders_first: bool) -> None:
+    market = [ticked for ticked in ticks(*(quote(n) for n in range(5))) if ticked[0].offset not in {1, 2}]
+    book, orders = PaperBook(0, CONFIG, INSTRUMENTS), ordered((0, order(0, 2)))
+    reports = book.orders(orders) if orders_first else []
+    reports += [report for ticked in market for report in book.market(*ticked)]
+    reports += [] if orders_first else book.orders(orders)
+    assert [report.reason for report in reports] == ["market record 2 is no tick of BTC"]
+    assert book.open_orders == 0
+
+
 def test_a_refused_order_is_rejected_with_what_the_venue_says() -> None:
     book = PaperBook(0, CONFIG, INSTRUMENTS, refusal=lambda _order: "trading is halted")
     (report,) = run(ordered((0, order(0, 0))), ticks(quote(0), quote(6)), book=book)
