@@ -7,7 +7,7 @@ from bundles.export import export_module
 from bundles.registry import Registry, read_files
 from bundles.signing import SigningKey
 
-_ENTER, _KEEP = 0.75, 0.7
+_ENTER, _KEEP = 0.9, 0.8
 
 
 def make_baseline(
@@ -21,7 +21,7 @@ def make_baseline(
 ) -> Path:
     """Write the baseline bundle below `home` and return its directory.
 
-    Scores of short, flat and long: -(f + k p), c, f + k p, with f the trade flow, p the position, c = 0.75, k = 0.7:
+    Scores of short, flat and long: -(f + k p), c, f + k p, with f the trade flow, p the position, c = 0.9, k = 0.8:
     it goes with a one-sided flow and keeps the position until the flow has turned. Raises ExportFailed.
     """
     import torch

@@ -11,6 +11,7 @@ from agents.demo.baseline import make_baseline, store_bundle
 from agents.demo.plan import STRATEGY, DemoPlan, PlannedSource, environment_of
 from agents.feed.agent import FeedAgent
 from agents.lifecycle.agent import Agent
+from agents.lifecycle.garbage import calm_garbage_collector
 from agents.lifecycle.process import stop_agents
 from agents.lifecycle.supervisor import Supervisor
 from bundles.loader import load_bundle
@@ -180,6 +181,7 @@ class DemoSession:
         )
         agents.append(feed)
         await feed.start()
+        calm_garbage_collector()
         playing = self._tasks.spawn(feed.run(), feed.agent_id)
         ends = Supervisor()
         stopping = ends.spawn(self._stop.wait(), "demo-stop")

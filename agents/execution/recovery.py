@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from agents.execution.errors import LogBroken
 from agents.execution.ownership import Ownership, batches_of
-from agents.execution.shard import Shard, state_digest
+from agents.execution.shard import Shard
+from agents.execution.state import state_digest
 from messages import BadMessage, Bus, Checkpoint, LoggedStep, Partition, Record, decode
 from messages.bus.reading import read_range
 

@@ -14,7 +14,8 @@ from agents.execution.config import ExecutionConfig
 from agents.execution.journal import Entry, Journal, entries_of, grouped
 from agents.execution.ownership import Ownership, take_ownership
 from agents.execution.recovery import Recovered, recover
-from agents.execution.shard import Shard, state_digest
+from agents.execution.shard import Shard
+from agents.execution.state import state_digest
 from agents.lifecycle.status import dead_letter
 from messages import Bus, Checkpoint, Clock, LoggedStep, NewRecord, Partition, Producer, Record, Step, encode
 from messages.decisions import MAX_STEP_RECORDS, MarketGap, StepInput
@@ -130,10 +131,10 @@ class ShardRunner:
         """Queue dead letters; they go out before the step is flushed, so a crash can repeat but not lose one."""
         ts, agent_id = logged.step.clock_ns, self._owner
         for record, decision in zip(market, logged.decisions, strict=True):
-            if decision.outcome == "refused" and isinstance(reason := self.shard.read_market(record), str):
+            if decision.outcome == "refused" and isinstance(reason := self.shard.read.market(record), str):
                 self._dead.append(dead_letter(record, reason, agent_id=agent_id, ts=ts))
         for record in reports:
-            if isinstance(report := self.shard.read_report(record), str):
+            if isinstance(report := self.shard.read.report(record), str):
                 self._dead.append(dead_letter(record, report, agent_id=agent_id, ts=ts))
 
     async def send_orders(self) -> None:

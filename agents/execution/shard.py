@@ -4,19 +4,21 @@ Synchronous and pure: no await, no clock, no I/O. Live, replay and recovery run 
 log says (`adopt`) where live asks the policy (`step`).
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
-from msgspec import Struct
 
+from agents.errors import SettingsError
 from agents.execution import hot_path
 from agents.execution.errors import StepOutOfTurn
-from agents.execution.orders import OpenOrder, OpenOrders
+from agents.execution.orders import OpenOrders
+from agents.execution.records import ShardReader, Tick
+from agents.execution.state import DeskState, ShardState
 from agents.execution.step import Desk, ServingBundle, ShardConfig, new_desk
-from agents.risk.gate import Gate, GateState, Proposal, View
+from agents.risk.gate import Gate, Proposal, View
 from agents.risk.kill_switch import TradingState, trading_state
-from agents.risk.ledger import BadReport, Ledger, LedgerState
+from agents.risk.ledger import BadReport, Ledger
 from agents.risk.limits import Limits as LimitsFile
 from messages import (
     Bar,
@@ -31,56 +33,17 @@ from messages import (
     Order,
     Quote,
     Record,
-    Refused,
     Step,
     Trade,
-    UnknownMessage,
-    decode,
     order_id,
 )
-from messages.bus.partitioner import partition_of
 from messages.control import ControlMessage, Flatten, Halt, Limits, LogStarted, Override, Resume
-from messages.control_fold import ActiveBundle, HaltBook, HaltState
+from messages.control_fold import ActiveBundle, HaltBook
 from messages.decisions import BundleActivated, ControlApplied, MarketGap, RiskAlive, StepInput
 from messages.orders import Source
 
 NO_LOG = ""
-Tick = Quote | Trade | Bar | Observation
 _MS = 1_000_000
-
-
-class DeskState(Struct, frozen=True, kw_only=True):
-    """A desk in a checkpoint: all but the ring, which is refilled from `market`."""
-
-    bid_ticks: int | None
-    ask_ticks: int | None
-    reference_ns: int
-    active: ActiveBundle | None
-    previous: ActiveBundle | None
-    override_lots: int | None
-    quotes_waited: int
-    policy_errors: int
-    is_disputed: bool
-    held_since_ns: int
-    source: int
-    orders_of_source: int
-
-
-class ShardState(Struct, frozen=True, kw_only=True):
-    """Everything that later steps depend on, but for the rings."""
-
-    log_id: str
-    next_seq: int
-    control_to: int
-    risk_alive: bool
-    flattening: tuple[str, ...]
-    limit_changes: dict[str, float]
-    age_floor_ns: int | None
-    ledger: LedgerState
-    gate: GateState
-    halts: HaltState
-    open_orders: tuple[OpenOrder, ...]
-    desks: dict[str, DeskState]
 
 
 class Shard:
@@ -101,13 +64,14 @@ class Shard:
         self.reports_to = 0
         self.control_to = 0
         self.clock_ns = 0
-        self._config, self._partitions = config, partitions
+        self._config = config
         self._bundles = bundles
         self._desks = {
             name: new_desk(instrument, config.strategies[name])
             for name, instrument in config.instruments.items()
             if name in config.strategies
         }
+        self.read = ShardReader(partition=config.partition, partitions=partitions, desks=self._desks)
         self._ledger = Ledger(config.instruments, cash_nanos=cash_nanos)
         self._limits, self._limit_changes = limits, dict[str, float]()
         self._gate = Gate(limits, config.instruments)
@@ -193,31 +157,11 @@ class Shard:
             self._apply_input(applied)
         for record in reports:
             self._apply_report(record, step.clock_ns)
-        return [self.read_market(record) for record in market]
+        return [self.read.market(record) for record in market]
 
     def _end(self, step: Step) -> None:
         self.n, self.market_to = step.n + 1, step.market_to
         self.reports_to, self.clock_ns = step.reports_to, step.clock_ns
-
-    def read_market(self, record: Record) -> Tick | str:
-        """Return the tick that a market record holds, or, for dead-letters, why it holds none."""
-        try:
-            message = decode("market", record.value, record.headers)
-        except Refused as error:
-            return str(error)
-        if isinstance(message, UnknownMessage):
-            return f"unknown type {message.type!r}"
-        name: str = message.instrument
-        if record.key != name.encode():
-            return f"wrong-partition: key {record.key!r} is not the instrument {name!r}; key records by instrument"
-        if partition_of(record.key, self._partitions) != self.partition:
-            return (
-                f"wrong-partition: {name!r} belongs to partition {partition_of(record.key, self._partitions)} by "
-                "murmur2; librdkafka and kcat need -X partitioner=murmur2_random"
-            )
-        if name not in self._desks:
-            return f"unknown instrument {name!r}: no reference data or no strategy in the settings"
-        return _off_grid(self._desks[name], message) or message
 
     def _observe(self, record: Record, message: Tick, now_ns: int) -> Desk:
         desk = self._desks[message.instrument]
@@ -273,7 +217,7 @@ class Shard:
     def _view(self, desk: Desk, bundle: ServingBundle | None) -> View:
         name = desk.instrument.instrument
         buy, sell = self._open.in_flight(name)
-        others = [self._ledger.value_nanos(other) for other in self._desks if other != name]
+        others = [self._exposure(other) for other in self._desks.values() if other is not desk]
         opened = list(self._open.of(name))
         return View(
             position_lots=self._ledger.position_lots(name),
@@ -285,10 +229,21 @@ class Shard:
             reference_ts_ns=desk.reference_ns,
             state=self._state(desk),
             awaiting_report=desk.is_disputed or any(o.is_cancel_asked and not o.is_answered for o in opened),
-            other_gross_exposure_nanos=sum(abs(value) for value in others),
-            other_net_exposure_nanos=sum(others),
+            is_flattening=desk.is_flattening,
+            other_gross_exposure_nanos=sum(max(abs(low), abs(high)) for low, high in others),
+            other_net_exposure_nanos=sum(max(low, high, key=abs) for low, high in others),
             bundle_limits=bundle.limits if bundle else {},
         )
+
+    def _exposure(self, desk: Desk) -> tuple[int, int]:
+        """Return the desk's signed value (1e-9) with all open sells filled, and with all open buys filled."""
+        name, doubled = desk.instrument.instrument, desk.mark_ticks_doubled
+        position = self._ledger.position_lots(name)
+        buy, sell = self._open.in_flight(name)
+        if doubled is None or not (position or buy or sell):
+            return 0, 0
+        half_value = doubled * desk.instrument.nanos_per_tick_lot
+        return (position - sell) * half_value // 2, (position + buy) * half_value // 2
 
     def _state(self, desk: Desk) -> TradingState:
         return trading_state(self._halts.level(desk.strategy, desk.instrument.instrument), self._risk_alive)
@@ -417,8 +372,7 @@ class Shard:
                     if message.scope in {"portfolio", f"strategy:{desk.strategy}", f"instrument:{name}"}:
                         self._gate.release(desk.strategy, name)
             case Limits():
-                self._limit_changes |= message.changes
-                self._gate.set_limits(self._limits_now())
+                self._change_limits(message)
             case Flatten(scope=scope, on=on):
                 (self._flattening.add if on else self._flattening.discard)(scope)
             case Override():
@@ -432,11 +386,18 @@ class Shard:
             step = desk.instrument.quantity_step
             desk.override_lots = None if message.target is None else round(message.target / step)
 
+    def _change_limits(self, message: Limits) -> None:
+        """An impossible change is void here as everywhere: one bad record must not stop every shard."""
+        changes = self._limit_changes | message.changes
+        with suppress(SettingsError):
+            self._gate.set_limits(self._limits.changed(changes))
+            self._limit_changes = changes
+
     def _limits_now(self) -> LimitsFile:
         return self._limits.changed(self._limit_changes) if self._limit_changes else self._limits
 
     def _apply_report(self, record: Record, now_ns: int) -> None:
-        message = self.read_report(record)
+        message = self.read.report(record)
         if not isinstance(message, ExecutionReport):
             return
         desk = self._desks[message.instrument]
@@ -450,22 +411,10 @@ class Shard:
         if (after := self._ledger.position_lots(message.instrument)) != before and (before == 0 or after * before < 0):
             desk.held_since_ns = now_ns
 
-    def read_report(self, record: Record) -> ExecutionReport | str:
-        """Return the report that a record holds, or, for dead-letters, why it holds none."""
-        try:
-            message = decode("reports", record.value, record.headers)
-        except Refused as error:
-            return str(error)
-        if not isinstance(message, ExecutionReport):
-            return f"unknown type {message.type!r}"
-        if message.instrument not in self._desks:
-            return f"unknown instrument {message.instrument!r}"
-        return message
-
     def refill(self, records: Iterable[Record]) -> None:
         """Put ticks from before the checkpoint back into the rings."""
         for record in records:
-            message = self.read_market(record)
+            message = self.read.market(record)
             if isinstance(message, Quote | Trade | Bar):
                 desk = self._desks[message.instrument]
                 desk.ring.push(message)
@@ -516,26 +465,6 @@ class Shard:
                     setattr(desk, field, getattr(desk_state, field))
 
 
-def state_digest(state: bytes) -> str:
-    """Return the digest that a checkpoint of this state must carry."""
-    return hashlib.blake2b(state, digest_size=32).hexdigest()
-
-
 def _offsets(step: Step) -> range:
     gap_to = max((g.market_to for g in step.inputs if isinstance(g, MarketGap)), default=step.market_from)
     return range(gap_to, step.market_to)
-
-
-def _off_grid(desk: Desk, message: Tick) -> str | None:
-    instrument = desk.instrument
-    prices: tuple[float, ...] = ()
-    if type(message) is Quote:
-        prices = (message.bid, message.ask)
-    elif type(message) is Trade:
-        prices = (message.price,)
-    elif type(message) is Bar:
-        prices = (message.close,)
-    for price in prices:
-        if instrument.ticks(price) is None:
-            return f"price {price} of {instrument.instrument} is no multiple of price_step {instrument.price_step}"
-    return None

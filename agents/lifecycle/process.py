@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from agents.lifecycle.agent import Agent
+from agents.lifecycle.garbage import calm_garbage_collector
 from agents.lifecycle.supervisor import Supervisor
 from messages import TickpilotError
 
@@ -41,6 +42,7 @@ async def run_agents(agents: Sequence[Agent], *, timeout_s: float = STOP_TIMEOUT
             await asyncio.wait_for(agent.start(), START_TIMEOUT_S)
             tasks.spawn(agent.run(), agent.agent_id)
             _log.info("%s started", agent.agent_id)
+        calm_garbage_collector()
         tasks.spawn(_stop_when(stop, tasks), "signal")
         await tasks.wait()
     finally:

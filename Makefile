@@ -1,0 +1,44 @@
+# `make help` prints what there is. Everything runs in .venv, made on first use and again when the pins change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+.DEFAULT_GOAL := help
+
+help: ## print this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,data,report,dev]'
+	touch $@
+
+install: $(STAMP) ## make the virtual environment
+
+demo: $(STAMP) ## run the demo; DATA="FILE FILE" for real data, ARGS="..." for further options
+	$(BIN)/tickpilot demo $(if $(DATA),$(foreach file,$(DATA),--data $(file))) $(ARGS)
+
+test: $(STAMP) ## run the tests, real Kafka included
+	$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(STAMP) ## formatter, linter, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(STAMP) ## run every benchmark; each prints one JSON object
+	@for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+bench-%: $(STAMP)
+	@$(BIN)/python tests/bench/bench_$*.py
+
+kafka: $(STAMP) ## start a local Apache Kafka on port 9092 (JDK 17 and Maven)
+	$(BIN)/python -m agents.lifecycle.local_kafka start
+
+kafka-stop: $(STAMP) ## stop it
+	$(BIN)/python -m agents.lifecycle.local_kafka stop
+
+docs: $(STAMP) ## check that the commands in the documentation exist
+	$(BIN)/python -m pytest -q tests/rules
+
+.PHONY: help install demo test lint bench kafka kafka-stop docs

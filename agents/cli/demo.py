@@ -1,0 +1,1 @@
+"""`tickpilot demo`."""

@@ -1,0 +1,73 @@
+"""From a record to what a shard can use of it, or the reason why it is a dead letter. Pure."""
+
+from collections.abc import Mapping
+
+from agents.execution.step import Desk
+from messages import (
+    Bar,
+    ExecutionReport,
+    Observation,
+    Quote,
+    Record,
+    Refused,
+    Trade,
+    UnknownMessage,
+    decode,
+)
+from messages.bus.partitioner import partition_of
+
+Tick = Quote | Trade | Bar | Observation
+
+
+class ShardReader:
+    """Reads the records of one shard's topics."""
+
+    def __init__(self, *, partition: int, partitions: int, desks: Mapping[str, Desk]) -> None:
+        self._partition, self._partitions, self._desks = partition, partitions, desks
+
+    def market(self, record: Record) -> Tick | str:
+        """Return the tick that a market record holds, or, for dead-letters, why it holds none."""
+        try:
+            message = decode("market", record.value, record.headers)
+        except Refused as error:
+            return str(error)
+        if isinstance(message, UnknownMessage):
+            return f"unknown type {message.type!r}"
+        name: str = message.instrument
+        if record.key != name.encode():
+            return f"wrong-partition: key {record.key!r} is not the instrument {name!r}; key records by instrument"
+        if partition_of(record.key, self._partitions) != self._partition:
+            return (
+                f"wrong-partition: {name!r} belongs to partition {partition_of(record.key, self._partitions)} by "
+                "murmur2; librdkafka and kcat need -X partitioner=murmur2_random"
+            )
+        if name not in self._desks:
+            return f"unknown instrument {name!r}: no reference data or no strategy in the settings"
+        return _off_grid(self._desks[name], message) or message
+
+    def report(self, record: Record) -> ExecutionReport | str:
+        """Return the report that a record holds, or, for dead-letters, why it holds none."""
+        try:
+            message = decode("reports", record.value, record.headers)
+        except Refused as error:
+            return str(error)
+        if not isinstance(message, ExecutionReport):
+            return f"unknown type {message.type!r}"
+        if message.instrument not in self._desks:
+            return f"unknown instrument {message.instrument!r}"
+        return message
+
+
+def _off_grid(desk: Desk, message: Tick) -> str | None:
+    instrument = desk.instrument
+    prices: tuple[float, ...] = ()
+    if type(message) is Quote:
+        prices = (message.bid, message.ask)
+    elif type(message) is Trade:
+        prices = (message.price,)
+    elif type(message) is Bar:
+        prices = (message.close,)
+    for price in prices:
+        if instrument.ticks(price) is None:
+            return f"price {price} of {instrument.instrument} is no multiple of price_step {instrument.price_step}"
+    return None
