@@ -1,0 +1,60 @@
+"""The settings file: what is wrong is said with its key."""
+
+from pathlib import Path
+
+import pytest
+
+from agents.errors import SettingsError
+from agents.settings import EXAMPLE, parse_settings, read_settings
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_the_example_that_init_prints_is_valid(tmp_path: Path) -> None:
+    settings = read_settings(write(tmp_path / "s.yaml", EXAMPLE), {})
+    assert settings.strategy_of == {"BTCUSDT": "default"}
+    assert settings.limits.defaults.max_position == 0.5
+
+
+def test_the_environment_overrides_the_file_with_nested_keys(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.yaml", "shards: 2\nexecution: {group: a}\n")
+    environment = {
+        "TICKPILOT_SHARDS": "8",
+        "TICKPILOT_EXECUTION__DECISIONS__CONFLATE": "false",
+        "TICKPILOT_EXECUTION__GROUP": "b",
+    }
+    settings = read_settings(path, environment)
+    assert settings.shards == 8
+    assert settings.execution.group == "b"
+    assert not settings.execution.decisions.conflate
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("shard: 4", "shard"),
+        ("shards: many", r"\$\.shards"),
+        ("execution: {flush_interval_ms: 0}", "flush_interval_ms"),
+        ("strategies: {s: [NONE]}", "NONE"),
+        ("- a\n- b", "keys and values"),
+        ("a: [", "file"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_key(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        read_settings(write(tmp_path / "s.yaml", text), {})
+
+
+def test_an_instrument_of_two_strategies_is_refused() -> None:
+    instrument = {"instrument": "X", "price_step": 0.5, "quantity_step": 1.0}
+    with pytest.raises(SettingsError, match="already"):
+        parse_settings({"instruments": [instrument], "strategies": {"a": ["X"], "b": ["X"]}})
+
+
+def test_instruments_of_two_currencies_are_refused() -> None:
+    one = {"instrument": "X", "price_step": 0.5, "quantity_step": 1.0, "currency": "USD"}
+    with pytest.raises(SettingsError, match="one currency"):
+        parse_settings({"instruments": [one, one | {"instrument": "Y", "currency": "EUR"}]})
