@@ -6,13 +6,12 @@ record, so the records' own times decide: it takes effect at the first market re
 took in later than the cancel's record time + latency. A fill that was already reported by then stands.
 """
 
-import math
-from bisect import insort
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 
 from agents.risk.instruments import Instrument
 from agents.venue.config import VenueConfig
+from agents.venue.open_orders import OpenOrders
 from agents.venue.tape import Event, MarketMessage, Tape
 from agents.venue.working import WorkingOrder, rejection
 from messages import Cancel, Claim, ExecutionReport, Order, Record
@@ -48,9 +47,7 @@ class PaperBook:
         self._next_seq: int | None = None
         self._orders: dict[str, WorkingOrder] = {}
         self._answered: dict[str, None] = {}
-        self._open: dict[str, list[WorkingOrder]] = {}
-        # Instrument -> (highest buy, lowest sell) limit of its open orders when all of them rest.
-        self._band: dict[str, tuple[float, float] | None] = {}
+        self._open: defaultdict[str, OpenOrders] = defaultdict(OpenOrders)
         # Source offset -> orders whose source the venue has not read yet.
         self._early: dict[int, list[tuple[Order, OrderPosition]]] = {}
         self._waiting: set[str] = set()
@@ -72,12 +69,10 @@ class PaperBook:
         event = self.tape.add(record, message)
         for name in [name for name in self._cancels if name in self._orders]:
             reports += self._cancel_due(self._orders[name], event)
-        working = self._open.get(event.instrument)
-        if working and not self._is_quiet(event):
-            for resting in working:
-                reports += resting.on_event(event)
-            self._retire(event.instrument)
-            self._band[event.instrument] = band_of(self._open[event.instrument])
+        for working in self._open[event.instrument].touched_by(event):
+            if answers := working.on_event(event):
+                reports += answers
+                self._refile(working)
         # Last: an order meets the market only past its source.
         for order, position in self._early.pop(record.offset, ()):
             if order.instrument == event.instrument:
@@ -85,19 +80,6 @@ class PaperBook:
             else:
                 reports.append(self._orphan(order, position))
         return reports
-
-    def _is_quiet(self, event: Event) -> bool:
-        """Whether nothing of this event can matter to the open orders of its instrument."""
-        band = self._band.get(event.instrument)
-        if band is None:
-            return False
-        highest_buy, lowest_sell = band
-        # While the bid stands above a buy, the ask can't go through it and the volume ahead of it doesn't show.
-        if event.bid is not None and event.bid.ticks <= highest_buy:
-            return False
-        if event.ask is not None and event.ask.ticks >= lowest_sell:
-            return False
-        return all(highest_buy < printed.ticks < lowest_sell for printed in event.trades)
 
     def orders(self, records: Iterable[tuple[Record, OrderMessage]]) -> list[ExecutionReport]:
         """Take in the next records of `orders`: all that are there, so that a late order meets its cancel in time."""
@@ -175,8 +157,7 @@ class PaperBook:
         working = WorkingOrder(order, position, self._instruments[order.instrument], arrival_ns)
         self._orders[order.order_id] = working
         self._waiting.discard(order.order_id)
-        self._band.pop(order.instrument, None)
-        insort(self._open.setdefault(order.instrument, []), working, key=lambda other: other.position.offset)
+        self._open[order.instrument].add(working)
         return working
 
     def _orphan(self, order: Order, position: OrderPosition) -> ExecutionReport:
@@ -200,7 +181,7 @@ class PaperBook:
                 break
             if event.instrument == order.instrument:
                 reports += working.on_event(event)
-        self._retire(order.instrument)
+        self._refile(working)
         return reports
 
     def _cancel_due(self, working: WorkingOrder, event: Event) -> list[ExecutionReport]:
@@ -214,7 +195,7 @@ class PaperBook:
             reports += working.cancel(event)
         if not pending:
             del self._cancels[working.order.order_id]
-        self._retire(working.order.instrument)
+        self._refile(working)
         return reports
 
     def _cancel_late(self) -> list[ExecutionReport]:
@@ -228,14 +209,11 @@ class PaperBook:
                 reports += self._cancel_due(self._orders[name], event)
         return reports
 
-    def _retire(self, instrument: str) -> None:
-        """Move finished orders out of the way; the last ones are kept to answer their cancels."""
-        working = self._open.get(instrument, [])
-        done = [order for order in working if order.is_done]
-        if not done:
+    def _refile(self, working: WorkingOrder) -> None:
+        """Move an order that has finished out of the way; the last ones are kept to answer their cancels."""
+        if not self._open[working.order.instrument].refile(working):
             return
-        self._open[instrument] = [order for order in working if not order.is_done]
-        self._finished.extend(order.order.order_id for order in done)
+        self._finished.append(working.order.order_id)
         while len(self._finished) > self._config.finished_orders:
             oldest = self._finished.popleft()
             self._orders.pop(oldest, None)
@@ -245,17 +223,3 @@ class PaperBook:
         self._answered[order_id] = None
         if len(self._answered) > _REMEMBERED_IDS:
             del self._answered[next(iter(self._answered))]
-
-
-def band_of(working: Iterable[WorkingOrder]) -> tuple[float, float] | None:
-    """Return (highest buy limit, lowest sell limit) in ticks; None while an order is still on its way."""
-    highest_buy, lowest_sell = -math.inf, math.inf
-    for order in working:
-        limit = order.resting_ticks
-        if limit is None:
-            return None
-        if order.order.side == "buy":
-            highest_buy = max(highest_buy, limit)
-        else:
-            lowest_sell = min(lowest_sell, limit)
-    return highest_buy, lowest_sell
