@@ -23,7 +23,8 @@ class RiskSnapshot(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     """Portfolio figures in the account currency; ratios as fractions of 1.
 
     Written by risk; read by console, orchestrator, risk. `drawdown` counts from `peak_equity`, `daily_loss` (never
-    negative) from `day_start_equity` of the trading day `day` (days since the epoch).
+    negative) from `day_start_equity` of the trading day `day` (days since the epoch). Records of `control` from
+    `control_offset` on are not in it yet.
     """
 
     scope: Name
@@ -42,6 +43,7 @@ class RiskSnapshot(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     peak_equity: float | None = None
     day_start_equity: float | None = None
     day: int | None = None
+    control_offset: int | None = None
 
 
 class Alert(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

@@ -1,6 +1,6 @@
 """The Risk agent: watches the portfolio, publishes what it sees, halts on `control`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -39,7 +39,7 @@ from messages import (
 )
 from messages import Limits as LimitsMessage
 from messages.bus.reading import read_range
-from messages.control import PORTFOLIO, ControlMessage
+from messages.control import PORTFOLIO, ControlMessage, HaltLevel
 from messages.control_fold import ControlFold, HaltInForce
 
 _CONTROL = Partition("control", 0)
@@ -47,7 +47,8 @@ _RISK = Partition("risk", 0)
 
 
 class _Clients(Struct, frozen=True, kw_only=True):
-    consumer: Consumer
+    events: Consumer  # control and reports
+    market: Consumer
     producer: Producer
 
 
@@ -76,6 +77,7 @@ class RiskAgent:
         self._control = ControlFold()
         self._passed: set[tuple[str, str | None]] = set()
         self._told: set[str] = set()
+        self._halting: set[tuple[str, HaltLevel]] = set()  # written, not yet read back
         self._published: RiskSnapshot | None = None
         self._supervisor = Supervisor()
         self._clients: _Clients | None = None
@@ -90,8 +92,10 @@ class RiskAgent:
         return self._portfolio.ledger
 
     async def start(self) -> None:
-        self._clients = _Clients(consumer=await self._bus.consumer(), producer=await self._bus.producer())
-        await self._clients.consumer.assign(await self._catch_up(self._clients))
+        self._clients = _Clients(
+            events=await self._bus.consumer(), market=await self._bus.consumer(), producer=await self._bus.producer()
+        )
+        await self._catch_up(self._clients)
         await self._watch_limits(self._clients)
         self._supervisor.spawn(
             beat(self._clients.producer, self._clock, self._heartbeat), f"{self._agent_id}-heartbeat"
@@ -99,7 +103,8 @@ class RiskAgent:
 
     async def run(self) -> None:
         if self._clients is not None:
-            self._supervisor.spawn(self._watch(self._clients), f"{self._agent_id}-watch")
+            self._supervisor.spawn(self._watch_events(self._clients), f"{self._agent_id}-events")
+            self._supervisor.spawn(self._watch_market(self._clients), f"{self._agent_id}-market")
             self._supervisor.spawn(self._publish_regularly(self._clients), f"{self._agent_id}-snapshots")
         await self._supervisor.wait()
 
@@ -107,45 +112,61 @@ class RiskAgent:
         await self._supervisor.stop()
         if self._clients is not None:
             clients, self._clients = self._clients, None
-            await self._publish_snapshot(clients)
-            await clients.consumer.stop()
-            await clients.producer.stop()
+            try:
+                await self._publish_snapshot(clients, is_last=True)
+            finally:
+                await clients.events.stop()
+                await clients.market.stop()
+                await clients.producer.stop()
 
-    async def _catch_up(self, clients: _Clients) -> dict[Partition, int]:
-        """Rebuild control, books and marks from the topics; return where live reading begins."""
+    async def _catch_up(self, clients: _Clients) -> None:
+        """Rebuild control, books and marks from the topics, and read on from there."""
         numbers = range(await self._bus.partition_count("reports"))
         reports = [Partition("reports", number) for number in numbers]
         market = [Partition("market", number) for number in numbers]
         everything = [_CONTROL, _RISK, *reports, *market]
-        begins = await clients.consumer.beginning_offsets(everything)
-        ends = await clients.consumer.end_offsets(everything)
+        begins = await clients.events.beginning_offsets(everything)
+        ends = await clients.events.end_offsets(everything)
         tails = {p: (max(begins[p], ends[p] - self._config.market_tail_records), ends[p]) for p in market}
         control = await read_range(self._bus, {_CONTROL: (begins[_CONTROL], ends[_CONTROL])})
         # What was told before the restart is told already, wherever it stands.
         self._told = {m.reason for m in map(_decoded, control) if isinstance(m, Halt) and m.writer == self._agent_id}
+        last = _last_snapshot(await read_range(self._bus, {_RISK: (begins[_RISK], ends[_RISK])}))
+        seen = 0 if last is None or last.control_offset is None else last.control_offset
         for record in control:
-            await self._on_control(clients, record)
+            if record.offset < seen:
+                await self._on_control(clients, record)
         for record in await read_range(self._bus, {p: (begins[p], ends[p]) for p in reports}):
             await self._on_report(clients, record)
-        for record in await read_range(self._bus, tails):
-            self._on_market(record)
-        for record in await read_range(self._bus, {_RISK: (begins[_RISK], ends[_RISK])}):
-            snapshot = _decoded(record)
-            if isinstance(snapshot, RiskSnapshot) and snapshot.scope == PORTFOLIO:
-                self._portfolio.resume_from(snapshot)
-        return {p: ends[p] for p in [_CONTROL, *reports, *market]}
+        self._on_market(await read_range(self._bus, tails))
+        if last is not None:
+            self._portfolio.resume_from(last)
+        # What came while nobody watched moves peak and start of the day as if it came now.
+        for record in control:
+            if record.offset >= seen:
+                await self._on_control(clients, record)
+        await clients.events.assign({p: ends[p] for p in [_CONTROL, *reports]})
+        await clients.market.assign({p: ends[p] for p in market})
 
-    async def _watch(self, clients: _Clients) -> None:
+    async def _watch_events(self, clients: _Clients) -> None:
         while True:
-            for record in await clients.consumer.poll(max_records=self._config.batch_records):
-                match record.topic:
-                    case "market":
-                        self._on_market(record)
-                    case "reports":
-                        await self._on_report(clients, record)
-                    case _:
-                        await self._on_control(clients, record)
-            await self._watch_limits(clients)
+            records = await clients.events.poll(max_records=self._config.batch_records)
+            for record in records:
+                if record.topic == "reports":
+                    await self._on_report(clients, record)
+                else:
+                    await self._on_control(clients, record)
+            if records:
+                await self._watch_limits(clients)
+
+    async def _watch_market(self, clients: _Clients) -> None:
+        while True:
+            records = await clients.market.poll(max_records=self._config.batch_records)
+            if records:
+                self._on_market(records)
+                await self._watch_limits(clients)
+            if len(records) < self._config.batch_records:  # else there is more already
+                await self._clock.sleep(self._config.market_interval_ms / 1_000)
 
     async def _publish_regularly(self, clients: _Clients) -> None:
         while True:
@@ -153,18 +174,28 @@ class RiskAgent:
             await self._clock.sleep(self._config.snapshot_interval_ms / 1_000)
             await self._watch_limits(clients)
 
-    async def _publish_snapshot(self, clients: _Clients) -> None:
-        self._portfolio.observe(self._clock.now_ns())
-        snapshot = self._portfolio.snapshot(self._clock.now_ns())
-        if self._published is not None and replace(snapshot, ts=self._published.ts) == self._published:
-            return
-        await clients.producer.publish("risk", NewRecord(key=snapshot.scope.encode(), value=encode(snapshot)))
-        self._published = snapshot
+    async def _publish_snapshot(self, clients: _Clients, *, is_last: bool = False) -> None:
+        now_ns = self._clock.now_ns()
+        self._portfolio.observe(now_ns)
+        snapshot = self._portfolio.snapshot(now_ns, self._control.next_offset)
+        known = self._published
+        if is_last or known is None or replace(snapshot, ts=known.ts) != known:
+            await clients.producer.publish("risk", NewRecord(key=snapshot.scope.encode(), value=encode(snapshot)))
+            self._published = snapshot
 
-    def _on_market(self, record: Record) -> None:
-        tick = _decoded(record)
-        if isinstance(tick, Quote | Trade | Bar | Observation):
-            self._portfolio.apply_tick(tick, self._clock.now_ns())
+    def _on_market(self, records: Sequence[Record]) -> None:
+        """Mark each instrument by its newest record that has a price; older ones are not even decoded."""
+        now_ns = self._clock.now_ns()
+        marked: set[bytes | None] = set()
+        for record in reversed(records):
+            if record.key not in marked:
+                tick = _decoded(record)
+                if (
+                    isinstance(tick, Quote | Trade | Bar | Observation)
+                    and tick.instrument.encode() == record.key  # else it is no good record, and Execution parks it
+                    and self._portfolio.apply_tick(tick, now_ns)
+                ):
+                    marked.add(record.key)
 
     async def _on_report(self, clients: _Clients, record: Record) -> None:
         try:
@@ -183,6 +214,7 @@ class RiskAgent:
         is_valid = self._control.apply(record.offset, message)
         if isinstance(message, Halt) and message.writer == self._agent_id:
             self._told.add(message.reason)
+            self._halting.discard((message.scope, message.level))
         elif isinstance(message, Resume) and len(self._own_halts()) < len(before):
             self._portfolio.rebase()
         elif is_valid and isinstance(message, Adjust | LimitsMessage):
@@ -196,7 +228,7 @@ class RiskAgent:
             self._portfolio.apply_adjust(message)
         else:
             self._limits = self._limits.changed(message.changes)
-            self._portfolio.limits = self._limits.portfolio
+            self._portfolio.set_limits(self._limits.portfolio)
 
     async def _cannot_book(self, clients: _Clients, record: Record, error: Exception, instrument: str | None) -> None:
         """Halt what may be wrong now. Read again after a restart, the same record doesn't halt anew."""
@@ -223,9 +255,9 @@ class RiskAgent:
         """Halt first, then say why."""
         now_ns = self._clock.now_ns()
         scope = PORTFOLIO if breach.instrument is None else f"instrument:{breach.instrument}"
-        if breach.level is not None and not any(
-            halt.scope == scope and halt.level == breach.level for halt in self._own_halts()
-        ):
+        in_force = {(halt.scope, halt.level) for halt in self._own_halts()} | self._halting
+        if breach.level is not None and (scope, breach.level) not in in_force:
+            self._halting.add((scope, breach.level))
             halt = Halt(scope=scope, level=breach.level, writer=self._agent_id, reason=_reason(breach), ts=now_ns)
             await clients.producer.publish("control", NewRecord(key=control_key(halt).encode(), value=encode(halt)))
         alert = Alert(
@@ -248,6 +280,11 @@ class RiskAgent:
 
 def _reason(breach: Breach) -> str:
     return f"{breach.code} {breach.text}"
+
+
+def _last_snapshot(records: Sequence[Record]) -> RiskSnapshot | None:
+    snapshots = [m for m in map(_decoded, records) if isinstance(m, RiskSnapshot) and m.scope == PORTFOLIO]
+    return snapshots[-1] if snapshots else None
 
 
 def _decoded(record: Record) -> object:

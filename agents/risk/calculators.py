@@ -7,7 +7,8 @@ average_price       quote currency per unit       multiplier        currency per
 equity, cash        currency                      peak_equity       highest equity so far
 day_start_equity    currency                      gross_exposure    currency, sum of absolute position values
 net_exposure        currency, signed sum          returns           sequence, fraction of 1 per period
-trade_pnls          sequence, currency, oldest first                orders, rejects   counts
+traded_value        currency, sum of absolute fills                 orders, rejects   counts
+trade_pnls          sequence, currency, oldest first
 """
 
 import math
@@ -25,6 +26,14 @@ class BadObservation(Refused):
     def __init__(self, quantity: str, value: object) -> None:
         super().__init__(f"quantity {quantity} is {value!r}; give finite numbers, see agents/risk/calculators.py")
         self.quantity, self.value = quantity, value
+
+
+class UnknownQuantity(Refused):
+    """Raised when an observation holds a name that no calculator knows: a typing error would go unnoticed."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"unknown quantities {', '.join(names)}; known are {', '.join(sorted(QUANTITIES))}")
+        self.names = names
 
 
 def drawdown(equity: float, peak_equity: float) -> float:
@@ -100,6 +109,7 @@ SCALARS: dict[str, tuple[tuple[str, ...], Scalar]] = {
     "gross_exposure": (("gross_exposure",), lambda o: o["gross_exposure"]),
     "net_exposure": (("net_exposure",), lambda o: o["net_exposure"]),
     "leverage": (("gross_exposure", "equity"), lambda o: ratio(o["gross_exposure"], o["equity"])),
+    "turnover": (("traded_value", "equity"), lambda o: ratio(o["traded_value"], o["equity"])),
     "reject_ratio": (("rejects", "orders"), lambda o: ratio(o["rejects"], o["orders"])),
 }
 # Metric -> the sequence it needs, and its formula.
@@ -113,7 +123,7 @@ METRICS: tuple[str, ...] = (*SCALARS, *SERIES)
 
 
 def calculate(observed: Observed) -> dict[str, float]:
-    """Return every metric whose quantities are there. Raises BadObservation; unknown quantities are ignored."""
+    """Return every metric whose quantities are there. Raises BadObservation or UnknownQuantity."""
     numbers, sequences = _checked(observed)
     metrics = {
         name: formula(numbers)
@@ -126,8 +136,9 @@ def calculate(observed: Observed) -> dict[str, float]:
     return metrics
 
 
-_NUMBERS = frozenset({"multiplier", *(quantity for needs, _ in SCALARS.values() for quantity in needs)})
+_NUMBERS = frozenset({"multiplier", "cash", *(quantity for needs, _ in SCALARS.values() for quantity in needs)})
 _SEQUENCES = frozenset(quantity for quantity, _ in SERIES.values())
+QUANTITIES = _NUMBERS | _SEQUENCES
 
 
 def _checked(observed: Observed) -> tuple[dict[str, float], dict[str, Sequence[float]]]:
@@ -140,6 +151,8 @@ def _checked(observed: Observed) -> tuple[dict[str, float], dict[str, Sequence[f
             if isinstance(value, float | int) or not hasattr(value, "__len__"):
                 raise BadObservation(quantity, value)
             sequences[quantity] = [_finite(quantity, item) for item in value]
+        elif quantity not in QUANTITIES:
+            raise UnknownQuantity([name for name in observed if name not in QUANTITIES])
     return numbers, sequences
 
 

@@ -8,10 +8,12 @@ from msgspec import Meta, Struct
 class RiskConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the Risk agent runs.
 
-    `snapshot_interval_ms`: a snapshot at most so often, when something changed. `market_tail_records`: market records
-    of a partition that are read at start for marks. `batch_records`: most records read in one go.
+    `snapshot_interval_ms`: a snapshot at most so often, when something changed. `market_interval_ms`: marks are
+    taken so often, from the newest record of each instrument; limits are looked at each time. `market_tail_records`:
+    market records of a partition that are read at start for marks. `batch_records`: most records read in one go.
     """
 
     snapshot_interval_ms: Annotated[int, Meta(ge=10)] = 1_000
+    market_interval_ms: Annotated[int, Meta(ge=0)] = 50
     market_tail_records: Annotated[int, Meta(ge=1)] = 4_096
     batch_records: Annotated[int, Meta(ge=1)] = 1_024

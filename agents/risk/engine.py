@@ -4,7 +4,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from agents.risk.calculators import Observed, calculate
+from agents.risk.calculators import QUANTITIES, Observed, calculate
 from agents.risk.limits import Limits, PortfolioLimits
 
 # Metric -> the limit of the portfolio that it is held against.
@@ -44,7 +44,7 @@ class RiskEngine:
     def calculate_only(self, obs: Observed) -> Calculation:
         """Return all metrics that the named quantities (agents/risk/calculators.py) allow.
 
-        Raises BadObservation when one of them is not finite.
+        Raises BadObservation when one of them is not finite, UnknownQuantity for a name that is none of them.
         """
         values = calculate(obs)
         return Calculation(metric_values=values, used=_used(values, self.limits.portfolio))
@@ -57,8 +57,11 @@ class RiskAdvisor:
         self._engine = RiskEngine.from_yaml(policy_yaml)
 
     def evaluate(self, obs: Observed) -> dict[str, float]:
-        """Return {metric: value}, and for each metric that has a limit `METRIC_used`, the used part of it."""
-        calculation = self._engine.calculate_only(obs)
+        """Return {metric: value}, and for each metric that has a limit `METRIC_used`, the used part of it.
+
+        Takes what it knows out of `obs`, so that an environment's whole `info` may be handed in. Raises BadObservation.
+        """
+        calculation = self._engine.calculate_only({name: obs[name] for name in obs if name in QUANTITIES})
         return calculation.metric_values | {f"{metric}_used": part for metric, part in calculation.used.items()}
 
 

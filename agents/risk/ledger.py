@@ -215,6 +215,10 @@ class Ledger:
         """Value the instrument at `ticks` from now on."""
         self._marks[instrument] = ticks
 
+    def is_finished(self, order_id: str) -> bool:
+        """Whether a final report of the order was booked and is still known."""
+        return order_id in self._finished
+
     def mark_ticks(self, instrument: str) -> int | None:
         """Return the last mark, or None."""
         return self._marks.get(instrument)

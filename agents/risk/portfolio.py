@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from agents.risk.calculators import daily_loss, drawdown, ratio
 from agents.risk.instruments import NANO, Instrument
@@ -32,7 +33,7 @@ class Portfolio:
     def __init__(self, instruments: Mapping[str, Instrument], limits: PortfolioLimits, *, cash: float) -> None:
         self._instruments = instruments
         self._cash_nanos = round(cash * NANO)
-        self.limits = limits
+        self._limits = limits
         self.ledger = Ledger(instruments, cash_nanos=self._cash_nanos)
         self._peak_nanos = self._day_start_nanos = self._cash_nanos
         self._day: int | None = None
@@ -40,10 +41,21 @@ class Portfolio:
         self._rejected: deque[bool] = deque(maxlen=limits.reject_window)
         self._marked_ns: dict[str, int] = {}
 
+    @property
+    def limits(self) -> PortfolioLimits:
+        """What the figures are held against."""
+        return self._limits
+
+    def set_limits(self, limits: PortfolioLimits) -> None:
+        """Hold the figures against other limits from now on."""
+        self._limits = limits
+        self._rejected = deque(self._rejected, maxlen=limits.reject_window)
+
     def apply_report(self, report: ExecutionReport) -> None:
         """Book a report. Raises BadReport when it can't be booked."""
+        is_told_again = self.ledger.is_finished(report.order_id)
         fill = self.ledger.apply(report)
-        if report.status.is_final:
+        if report.status.is_final and not is_told_again:
             self._rejected.append(report.status is ReportStatus.REJECTED)
         if fill is not None and fill.realized_nanos:
             key = (fill.strategy, fill.instrument)
@@ -57,20 +69,22 @@ class Portfolio:
         self._peak_nanos += moved
         self._day_start_nanos += moved
 
-    def apply_tick(self, tick: Quote | Trade | Bar | Observation, now_ns: int) -> None:
-        """Mark the instrument at the middle of a good quote, rounded down, or at a bar's close."""
+    def apply_tick(self, tick: Quote | Trade | Bar | Observation, now_ns: int) -> bool:
+        """Mark the instrument at a good quote's middle, rounded down, or a bar's close; False: there is none in it."""
         instrument = self._instruments.get(tick.instrument)
         if instrument is None:
-            return
+            return False
         ticks: int | None = None
         if isinstance(tick, Quote) and 0 < tick.bid <= tick.ask:
             bid, ask = instrument.ticks(tick.bid), instrument.ticks(tick.ask)
             ticks = None if bid is None or ask is None else (bid + ask) // 2
         elif isinstance(tick, Bar):
             ticks = instrument.ticks(tick.close)
-        if ticks is not None:
-            self.ledger.mark(tick.instrument, ticks)
-            self._marked_ns[tick.instrument] = now_ns
+        if ticks is None:
+            return False
+        self.ledger.mark(tick.instrument, ticks)
+        self._marked_ns[tick.instrument] = now_ns
+        return True
 
     def resume_from(self, snapshot: RiskSnapshot) -> None:
         """Take peak and start of the day from the last snapshot before a restart."""
@@ -116,10 +130,11 @@ class Portfolio:
             if self.ledger.position_lots(name) and (age_ms := (now_ns - marked_ns) / _MILLI) > most_ms
         ]
 
-    def snapshot(self, now_ns: int) -> RiskSnapshot:
+    def snapshot(self, now_ns: int, control_offset: int | None = None) -> RiskSnapshot:
         """Return the figures of the portfolio and of each instrument that was ever held."""
         names = sorted({held.instrument for held in self.ledger.holdings()})
-        return self._figures(now_ns, tuple(self._view(name) for name in names))
+        figures = self._figures(now_ns, tuple(self._view(name) for name in names))
+        return replace(figures, control_offset=control_offset)
 
     def _figures(self, now_ns: int, positions: tuple[PositionView, ...]) -> RiskSnapshot:
         ledger = self.ledger

@@ -48,13 +48,13 @@ class World:
     async def open(self) -> None:
         await self.bus.create_topics(TOPICS.values(), shards=2)
 
-    async def start_risk(self) -> RiskAgent:
+    async def start_risk(self, limits: Limits = LIMITS) -> RiskAgent:
         self.risk = RiskAgent(
             config=RiskConfig(),
             bus=self.broker.connect("risk"),
             clock=self.clock,
             instruments=INSTRUMENTS,
-            limits=LIMITS,
+            limits=limits,
             cash=1_000.0,
         )
         await self.risk.start()
@@ -90,6 +90,8 @@ class World:
             instrument="BTC", ts_recv=self.clock.now_ns(), bid=mid - 0.5, bid_size=1, ask=mid + 0.5, ask_size=1
         )
         await self.publish("market", "BTC", message)
+        self.clock.set(self.clock.now_ns() + RiskConfig().market_interval_ms * 1_000_000)
+        await self.broker.settle()
 
     async def control(self, message: ControlMessage) -> int:
         return await self.publish("control", control_key(message), message)
@@ -159,6 +161,60 @@ async def test_a_drawdown_halts_once_with_an_alert(world: World) -> None:
     assert (halt.scope, halt.level, halt.writer) == ("portfolio", "halted", "risk-1")
     assert halt.reason == "DRAWDOWN limit=0.1 value=0.105"
     assert [(alert.code, alert.severity) for alert in await world.alerts()] == [("DRAWDOWN", "critical")]
+
+
+async def test_figures_that_pass_their_limits_together_are_one_halt_and_an_alert_each(world: World) -> None:
+    await world.start_risk(Limits.convert({"portfolio": {"max_drawdown": 0.1, "max_daily_loss": 100.0}}))
+    await world.fill("buy", 5.0, 100.0)
+    await world.quote(79.0)
+    await world.wait(2)
+    assert len(await world.halts()) == 1
+    assert sorted(alert.code for alert in await world.alerts()) == ["DAILY_LOSS", "DRAWDOWN"]
+
+
+async def test_marks_are_taken_once_an_interval_from_the_newest_quote_that_has_a_price(world: World) -> None:
+    risk = await world.start_risk()
+    quotes = [(100.0, 101.0), (102.0, 103.0), (104.0, 105.0), (110.0, 109.0)]
+    for bid, ask in quotes:
+        message = Quote(instrument="BTC", ts_recv=world.clock.now_ns(), bid=bid, bid_size=1, ask=ask, ask_size=1)
+        await world.publish("market", "BTC", message)
+    assert risk.ledger.mark_ticks("BTC") == 201
+    world.clock.set(world.clock.now_ns() + RiskConfig().market_interval_ms * 1_000_000)
+    await world.broker.settle()
+    assert risk.ledger.mark_ticks("BTC") == 209
+
+
+async def test_a_quote_under_another_key_is_no_mark(world: World) -> None:
+    risk = await world.start_risk()
+    message = Quote(instrument="BTC", ts_recv=NOW, bid=100.0, bid_size=1, ask=101.0, ask_size=1)
+    await world.publish("market", "ETH", message)
+    await world.wait()
+    assert risk.ledger.mark_ticks("BTC") is None
+
+
+async def test_a_resume_and_a_withdrawal_while_risk_is_down_count_at_the_restart(world: World) -> None:
+    await world.start_risk()
+    await world.fill("buy", 5.0, 100.0)
+    await world.quote(79.0)
+    ((offset, _),) = await world.halts()
+    await world.stop_risk()
+    await world.control(Resume(scope="portfolio", clears=(offset,), who="ann", reason="seen", ts=0))
+    await world.control(Adjust(adjust_id="a", who="ann", reason="paid out", ts=0, cash=-300.0))
+    await world.start_risk()
+    await world.wait(2)
+    assert len(await world.halts()) == 1
+    await world.stop_risk()
+    newest = (await world.snapshots())[-1]
+    assert (newest.equity, newest.peak_equity, newest.drawdown, newest.control_offset) == (595.0, 595.0, 0.0, 3)
+
+
+async def test_a_last_snapshot_comes_with_the_stop(world: World) -> None:
+    await world.start_risk()
+    await world.wait(2)
+    assert len(await world.snapshots()) == 1
+    stopped_ns = world.clock.now_ns()
+    await world.stop_risk()
+    assert (await world.snapshots())[-1].ts == stopped_ns
 
 
 async def test_a_halt_latches_over_a_restart_and_after_a_resume_losses_count_anew(world: World) -> None:

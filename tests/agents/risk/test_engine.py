@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agents.risk import RiskAdvisor, RiskEngine
-from agents.risk.calculators import METRICS, BadObservation, Observed, calculate
+from agents.risk.calculators import METRICS, BadObservation, Observed, UnknownQuantity, calculate
 from agents.risk.limits import Limits
 
 OBSERVED: Observed = {
@@ -20,6 +20,7 @@ OBSERVED: Observed = {
     "returns": [0.01, -0.02, 0.03, -0.04],
     "trade_pnls": [5.0, -1.0, 0.0, -2.0],
     "orders": 10,
+    "traded_value": 450.0,
     "rejects": 1,
 }
 
@@ -33,6 +34,7 @@ def test_every_metric_has_the_value_that_paper_gives() -> None:
     assert values["daily_loss"] == 50
     assert values["leverage"] == pytest.approx(220 / 900)
     assert values["reject_ratio"] == 0.1
+    assert values["turnover"] == 0.5
     assert values["loss_streak"] == 2
     assert values["volatility"] == pytest.approx(0.0310913, rel=1e-5)
     assert values["value_at_risk"] == 0.04
@@ -40,7 +42,15 @@ def test_every_metric_has_the_value_that_paper_gives() -> None:
 
 
 def test_metrics_whose_quantities_are_absent_are_left_out() -> None:
-    assert calculate({"position": 1.0, "price": 2.0, "something": 3.0}) == {"exposure": 2.0}
+    assert calculate({"position": 1.0, "price": 2.0}) == {"exposure": 2.0}
+
+
+def test_an_unknown_quantity_is_refused_by_name_but_the_advisor_takes_what_it_knows(tmp_path: Path) -> None:
+    with pytest.raises(UnknownQuantity, match="unknown quantities postion; known are average_price"):
+        calculate({"postion": 1.0, "price": 2.0})
+    path = tmp_path / "limits.yaml"
+    path.write_text("")
+    assert RiskAdvisor(path).evaluate({"position": 1.0, "price": 2.0, "TimeLimit.truncated": 0.0}) == {"exposure": 2.0}
 
 
 @pytest.mark.parametrize(

@@ -50,3 +50,20 @@ def test_a_full_window_of_rejects_is_a_breach() -> None:
         assert codes(subject) == []
         subject.apply_report(report(order_id=f"o{number}", status=ReportStatus.REJECTED, cumulative_quantity=0.0))
     assert codes(subject) == ["REJECT_RATIO"]
+
+
+def test_a_reject_that_is_told_again_counts_once() -> None:
+    subject = portfolio(reject_window=4, max_reject_ratio=0.5)
+    for _ in range(9):
+        subject.apply_report(report(status=ReportStatus.REJECTED, cumulative_quantity=0.0))
+    assert codes(subject) == []
+
+
+def test_a_window_of_another_length_counts_from_what_is_known() -> None:
+    subject = portfolio(reject_window=2, max_reject_ratio=0.5)
+    for number in range(3):
+        subject.apply_report(report(order_id=f"o{number}", status=ReportStatus.REJECTED, cumulative_quantity=0.0))
+    subject.set_limits(PortfolioLimits(reject_window=3, max_reject_ratio=0.5))
+    assert codes(subject) == []
+    subject.apply_report(report(order_id="o3", status=ReportStatus.REJECTED, cumulative_quantity=0.0))
+    assert codes(subject) == ["REJECT_RATIO"]
