@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from agents.cli import bundle, control, demo, replay, run, topics
+from agents.cli import bundle, control, demo, replay, run, schema, topics
 from messages import TickpilotError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("resume")(control.resume)
 app.command("flatten")(control.flatten)
 app.command("status")(control.status)
 app.add_typer(topics.app, name="topics")
+app.add_typer(schema.app, name="schema")
 app.add_typer(bundle.app, name="bundle")
 
 

@@ -36,6 +36,10 @@ class OpenOrders:
         for orders in self._by_instrument.values():
             yield from orders.values()
 
+    def __bool__(self) -> bool:
+        """Whether anything is open."""
+        return any(self._by_instrument.values())
+
     def of(self, instrument: str) -> Iterable[OpenOrder]:
         """Return the open orders of an instrument, oldest first."""
         return self._by_instrument.get(instrument, {}).values()

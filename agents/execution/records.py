@@ -24,6 +24,7 @@ class ShardReader:
 
     def __init__(self, *, partition: int, partitions: int, desks: Mapping[str, Desk]) -> None:
         self._partition, self._partitions, self._desks = partition, partitions, desks
+        self._keys = {name: name.encode() for name in desks}
 
     def market(self, record: Record) -> Tick | str:
         """Return the tick that a market record holds, or, for dead-letters, why it holds none."""
@@ -34,6 +35,12 @@ class ShardReader:
         if isinstance(message, UnknownMessage):
             return f"unknown type {message.type!r}"
         name: str = message.instrument
+        if record.key == self._keys.get(name):
+            return _off_grid(self._desks[name], message) or message
+        return self._stranger(record, name)
+
+    def _stranger(self, record: Record, name: str) -> str:
+        """Return why a record of an instrument that is not this shard's, or under a strange key, is refused."""
         if record.key != name.encode():
             return f"wrong-partition: key {record.key!r} is not the instrument {name!r}; key records by instrument"
         if partition_of(record.key, self._partitions) != self._partition:
@@ -41,9 +48,7 @@ class ShardReader:
                 f"wrong-partition: {name!r} belongs to partition {partition_of(record.key, self._partitions)} by "
                 "murmur2; librdkafka and kcat need -X partitioner=murmur2_random"
             )
-        if name not in self._desks:
-            return f"unknown instrument {name!r}: no reference data or no strategy in the settings"
-        return _off_grid(self._desks[name], message) or message
+        return f"unknown instrument {name!r}: no reference data or no strategy in the settings"
 
     def report(self, record: Record) -> ExecutionReport | str:
         """Return the report that a record holds, or, for dead-letters, why it holds none."""

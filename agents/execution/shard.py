@@ -92,7 +92,7 @@ class Shard:
     @property
     def has_open_orders(self) -> bool:
         """Whether the venue still has to answer something."""
-        return any(True for _ in self._open)
+        return bool(self._open)
 
     @property
     def ledger(self) -> Ledger:
@@ -279,6 +279,8 @@ class Shard:
         """Cancel what the venue does not answer, and all that is open where trading is halted or flattened."""
         timeout_ns = self._config.decisions.order_timeout_ms * _MS
         cancels: list[Order | Cancel] = []
+        if not self._open:
+            return cancels
         for order in [order for order in self._open if not order.is_cancel_asked]:
             desk = self._desks[order.instrument]
             if self._state(desk) is TradingState.HALTED:

@@ -1,0 +1,44 @@
+"""What every benchmark prints: one JSON object with the machine, the versions and the results."""
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+LIBRARIES = ("torch", "numpy", "numba", "msgspec", "aiokafka", "uvloop")
+
+
+def result(
+    name: str, value: float, unit: str, *, baseline: float | None = None, target: str = "", passed: bool | None = None
+) -> dict[str, Any]:
+    """One figure; `ratio` is value / baseline of the same run."""
+    ratio = None if baseline is None else round(value / baseline, 3)
+    return {
+        "name": name,
+        "value": round(value, 3),
+        "unit": unit,
+        "baseline": None if baseline is None else round(baseline, 3),
+        "ratio": ratio,
+        "target": target,
+        "pass": passed,
+    }
+
+
+def percentile(samples: Sequence[float], percent: float) -> float:
+    """The smallest sample that is not below `percent` of them."""
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def median(samples: Sequence[float]) -> float:
+    return statistics.median(samples)
+
+
+def report(name: str, results: list[dict[str, Any]]) -> None:
+    """Print the object."""
+    machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "system": platform.system()}
+    versions = {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}}
+    print(json.dumps({"benchmark": name, "machine": machine, "versions": versions, "results": results}, indent=1))  # noqa: T201
