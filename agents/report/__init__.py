@@ -1,1 +1,1 @@
-
+"""The report of a run: figures from its log, pictures, one HTML page."""

@@ -1,0 +1,74 @@
+"""The report: one HTML file that needs nothing else."""
+
+import base64
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+from agents.report.figures import Series
+from agents.report.plots import Picture, draw_pictures
+from agents.report.summary import Row, Summary, rows
+
+_STYLE = """
+:root { color-scheme: light; }
+body { margin: 0 auto; max-width: 62rem; padding: 2.5rem 1.5rem 4rem; color: #1f2329; background: #fff;
+  font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+h1 { font-size: 1.7rem; margin: 0 0 .25rem; letter-spacing: -.01em; }
+h2 { font-size: 1.15rem; margin: 2.75rem 0 .25rem; }
+p { margin: .25rem 0 .9rem; color: #5a616b; }
+table { border-collapse: collapse; width: 100%; margin-top: 1.25rem; }
+th, td { text-align: left; vertical-align: top; padding: .38rem .9rem .38rem 0; border-bottom: 1px solid #e8eaed; }
+th { font-weight: 600; font-size: .82rem; color: #5a616b; }
+td:nth-child(1) { white-space: nowrap; }
+td:nth-child(2) { text-align: right; font-variant-numeric: tabular-nums; font-weight: 600; min-width: 9rem; }
+th:nth-child(2) { text-align: right; }
+td:nth-child(3) { color: #5a616b; font-size: .87rem; overflow-wrap: anywhere; }
+tr.bad td:nth-child(2) { color: #c2261d; }
+img { display: block; width: 100%; height: auto; }
+@media print { h2, img { break-inside: avoid; } }
+"""
+
+
+def write_report(path: Path, summary: Summary, series: Series, *, title: str = "tickpilot report") -> Path:
+    """Write the report of a run to `path`, folders included, and return it. Raises PlottingMissing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(format_page(summary, draw_pictures(series), title=title), encoding="utf-8")
+    return path
+
+
+def format_page(summary: Summary, pictures: Iterable[Picture], *, title: str) -> str:
+    """Return the page: the table first, the pictures after it, everything inside the one file."""
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
+            f"<h1>{escape(title)}</h1>",
+            f"<p>{escape(_headline(summary))}</p>",
+            "<table><thead><tr><th>figure</th><th>value</th><th>how it was counted</th></tr></thead><tbody>",
+            *(_row(row) for row in rows(summary)),
+            "</tbody></table>",
+            *(_figure(picture) for picture in pictures),
+            "</body></html>\n",
+        ]
+    )
+
+
+def _headline(summary: Summary) -> str:
+    begun = "Stopped early. " if summary.was_stopped else ""
+    return (
+        f"{begun}{summary.ticks:,} ticks, {summary.orders:,} orders, {summary.fills:,} fills, {summary.swaps:,} swaps; "
+        f"{summary.lost_ticks:,} ticks lost, {summary.duplicate_orders:,} duplicate orders."
+    )
+
+
+def _row(row: Row) -> str:
+    begin = '<tr class="bad">' if row.is_bad else "<tr>"
+    return f"{begin}<td>{escape(row.name)}</td><td>{escape(row.value)}</td><td>{escape(row.note)}</td></tr>"
+
+
+def _figure(picture: Picture) -> str:
+    data = base64.b64encode(picture.png).decode()
+    title, caption = escape(picture.title), escape(picture.caption)
+    return f'<h2>{title}</h2><p>{caption}</p><img alt="{title}" src="data:image/png;base64,{data}">'
