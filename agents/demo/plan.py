@@ -1,7 +1,7 @@
 """What a demo run does: its market, its settings and its timeline."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -66,7 +66,7 @@ class PlannedSource:
     def count(self) -> int | None:
         return len(self._messages)
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[MarketMessage]:
         return iter(self._messages)
 
 

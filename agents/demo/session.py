@@ -57,6 +57,7 @@ class DemoRun(Struct, frozen=True, kw_only=True):
     plan: DemoPlan
     home: Path
     broker: MemoryBroker
+    baseline_id: str
     decision_ns: tuple[int, ...]
     staging_ms: float | None
     was_stopped: bool
@@ -134,7 +135,7 @@ class DemoSession:
         finally:
             await stop_agents(agents, timeout_s=STOP_S)
             await self._tasks.stop()
-        return self._outcome()
+        return self._outcome(baseline)
 
     def _make_keys(self) -> SigningKey:
         key = SigningKey.generate()
@@ -262,7 +263,7 @@ class DemoSession:
         if logged.decisions:
             self._decision_ns.append(took_ns // len(logged.decisions))
 
-    def _outcome(self) -> DemoRun:
+    def _outcome(self, baseline: BundleReady) -> DemoRun:
         watch = self._watch
         sha256 = watch.result.sha256 if watch.result is not None else None
         staging_ms = None
@@ -272,6 +273,7 @@ class DemoSession:
             plan=self._plan,
             home=self._home,
             broker=self._broker,
+            baseline_id=baseline.bundle_id,
             decision_ns=tuple(self._decision_ns),
             staging_ms=staging_ms,
             was_stopped=self._stop.is_set(),

@@ -16,8 +16,8 @@ from agents.settings import Settings, parse_settings
 from bundles.registry import read_files
 from messages import TOPICS, Bus, Partition, Record, Refused
 from messages.bus.reading import read_range
-from messages.control import Rollout
 from messages.codec import decode
+from messages.control import Rollout
 from messages.decisions import BundleActivated
 
 FORMAT = 1
