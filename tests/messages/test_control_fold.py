@@ -128,6 +128,25 @@ records = st.lists(
 )
 
 
+@given(records)
+def test_a_halt_is_in_force_until_a_later_resume_names_it_or_its_writer_renews_it(history: list[Halt | Resume]) -> None:
+    book = HaltBook()
+    for offset, message in enumerate(history):
+        book.apply(offset, message)
+    expected = []
+    for offset, message in enumerate(history):
+        if isinstance(message, Halt):
+            later = history[offset + 1 :]
+            is_cleared = any(isinstance(after, Resume) and offset in after.clears for after in later)
+            if not is_cleared and message not in later:
+                expected.append(offset)
+    assert [in_force.offset for in_force in book.in_force()] == expected
+    levels = [
+        message.level for offset, message in enumerate(history) if offset in expected and isinstance(message, Halt)
+    ]
+    assert book.level("s", "BTC") == ("halted" if "halted" in levels else "reducing" if levels else None)
+
+
 @given(records, st.integers(0, 20))
 def test_a_restored_book_goes_on_as_the_original_even_when_records_come_again(
     history: list[Halt | Resume], cut: int

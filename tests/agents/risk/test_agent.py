@@ -236,7 +236,7 @@ async def test_a_halt_latches_over_a_restart_and_after_a_resume_losses_count_ane
 
 
 async def test_a_restart_rebuilds_the_same_books_and_the_same_peak(world: World) -> None:
-    await world.start_risk()
+    watched = await world.start_risk()
     await world.control(Adjust(adjust_id="a", who="ann", reason="r", ts=0, cash=500.0))
     await world.fill("buy", 3.0, 100.0, cumulative_fee=0.1)
     await world.quote(120.0)
@@ -245,9 +245,10 @@ async def test_a_restart_rebuilds_the_same_books_and_the_same_peak(world: World)
     await world.quote(115.0)
     await world.wait()
     await world.stop_risk()
-    before = (await world.snapshots())[-1]
+    before, books = (await world.snapshots())[-1], watched.ledger.snapshot()
     risk = await world.start_risk()
     await world.wait()
+    assert risk.ledger.snapshot() == books
     await world.stop_risk()
     after = (await world.snapshots())[-1]
     assert msgspec.structs.replace(after, ts=before.ts) == before

@@ -124,6 +124,27 @@ def test_a_flip_through_zero_realises_the_old_position_and_opens_the_rest_at_the
     assert ledger.average_price("BTC") == 110.0
 
 
+PAPER: list[tuple[tuple[int, int], tuple[int, int], tuple[int, int]]] = [
+    # (held lots, cost), (traded lots, value), (new cost, realised)
+    ((0, 0), (10, 1_000), (1_000, 0)),
+    ((10, 1_000), (10, 1_200), (2_200, 0)),
+    ((20, 2_200), (-5, -600), (1_650, 50)),
+    ((15, 1_650), (-15, -1_500), (0, -150)),
+    ((15, 1_650), (-25, -2_500), (-1_000, -150)),
+    ((-10, -1_000), (4, 360), (-600, 40)),
+    ((-10, -1_000), (10, 1_100), (0, -100)),
+    ((-10, -1_000), (30, 2_700), (1_800, 100)),
+    ((3, 100), (-1, -33), (67, 0)),  # a third of 100 releases 33, the rest stays
+    ((10, 1_000), (0, 7), (1_007, 0)),
+    ((0, 0), (0, 7), (0, -7)),
+]
+
+
+@pytest.mark.parametrize(("held", "traded", "expected"), PAPER)
+def test_average_cost_is_as_on_paper(held: tuple[int, int], traded: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert average_cost(*held, *traded) == expected
+
+
 def test_a_late_fill_after_cancel_is_booked_and_an_older_report_is_not() -> None:
     ledger = Ledger(INSTRUMENTS)
     ledger.apply(report(status=ReportStatus.CANCELED, report_seq=2, cumulative_quantity=0.5))
