@@ -1,5 +1,6 @@
 """The books of a run, kept once more from the log: equity over time, and what each bundle has earned."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -38,8 +39,9 @@ class Activation(NamedTuple):
 class Accounts(Struct, frozen=True, kw_only=True):
     """What the books say. Money in 1e-9 of the currency.
 
-    `mids` and `equity` are (ns, value) at each good quote and at each mark. `pnl_nanos` by bundle adds up to
-    `total_nanos` exactly; NO_BUNDLE is in it when something was earned or lost without an active bundle.
+    `mids` and `equity` are (ns, value) at each good quote and at each mark; `order_states` counts orders by the status
+    of their last report. `pnl_nanos` by bundle adds up to `total_nanos` exactly; NO_BUNDLE is in it when something was
+    earned or lost without an active bundle.
     """
 
     mids: Mapping[str, tuple[list[int], list[float]]]
@@ -50,7 +52,7 @@ class Accounts(Struct, frozen=True, kw_only=True):
     total_nanos: int
     fee_nanos: int
     fills: int
-    rejects: int
+    order_states: Mapping[str, int]
     unbooked: int
 
 
@@ -90,7 +92,7 @@ class _Books:
         self._activations: list[Activation] = []
         self._since: dict[str, tuple[str, int]] = {}
         self._pnl: dict[str, int] = {}
-        self._rejected: set[str] = set()
+        self._states: dict[str, tuple[int, str]] = {}
         self._corrected_to = -1
         self._unbooked = 0
         self._now_ns = 0
@@ -109,8 +111,9 @@ class _Books:
             self._observe(now_ns)
 
     def report(self, report: ExecutionReport, now_ns: int) -> None:
-        if report.status is ReportStatus.REJECTED:
-            self._rejected.add(report.order_id)
+        known = self._states.get(report.order_id)
+        if report.status is not ReportStatus.CANCEL_REJECTED and (known is None or report.report_seq > known[0]):
+            self._states[report.order_id] = report.report_seq, report.status.value
         try:
             fill = self._ledger.apply(report)
         except BadReport:  # Execution parks it and halts the instrument; here it is counted
@@ -158,7 +161,7 @@ class _Books:
             total_nanos=self._ledger.equity_nanos() - self._ledger.capital_nanos,
             fee_nanos=self._ledger.fee_nanos(),
             fills=sum(len(trades) for trades in self._trades.values()),
-            rejects=len(self._rejected),
+            order_states=Counter(state for _, state in self._states.values()),
             unbooked=self._unbooked,
         )
 

@@ -74,7 +74,8 @@ def label_times(axes: Sequence[Any], first_ns: int | None) -> None:
     locator = AutoDateLocator(minticks=4, maxticks=10)
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
-    axis.set_xlabel(f"time (UTC, from {np.datetime64(first_ns, 'ns').astype('datetime64[s]')!s})".replace("T", " "))
+    begins = str(np.datetime64(first_ns, "ns").astype("datetime64[s]")).replace("T", " ")
+    axis.set_xlabel(f"time (UTC, from {begins})")
 
 
 def thousands() -> Any:

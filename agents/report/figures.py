@@ -100,7 +100,8 @@ def summarise(
         report=report,
         outcomes=dict(decided.outcomes),
         cancels=sent.cancels,
-        rejects=accounts.rejects,
+        rejects=accounts.order_states.get("rejected", 0),
+        order_states=_order_states(accounts, sent.orders),
         dead_letters=len(records("dead-letters", 0)),
         gap_ticks=decided.gap_ticks,
         undecided_ticks=decided.undecided_ticks,
@@ -162,6 +163,11 @@ def _instrument_series(
         fill_quantities=np.asarray([trade.quantity for trade in trades], dtype=np.float64),
         positions=np.asarray([trade.position for trade in trades], dtype=np.float64),
     )
+
+
+def _order_states(accounts: Accounts, orders: int) -> dict[str, int]:
+    unanswered = orders - sum(accounts.order_states.values())
+    return dict(accounts.order_states) | ({"unanswered": unanswered} if unanswered > 0 else {})
 
 
 def _swaps(activations: Iterable[Activation]) -> list[Activation]:

@@ -67,7 +67,7 @@ def draw_pictures(series: Series) -> list[Picture]:
 
 def draw_prices(series: Series) -> Any:
     """Return a figure with one panel for each instrument: mid, fills, swaps."""
-    figure, axes = new_axes(max(1, len(series.instruments)), height_in=2.6)
+    figure, axes = new_axes(max(1, len(series.instruments)), height_in=2.8)
     for axis, one in zip(axes, series.instruments, strict=False):
         keep = thin(one.mids)
         axis.plot(dates(one.times_ns[keep]), one.mids[keep], color=BLUE, linewidth=0.8, alpha=0.8, label="mid")
@@ -87,10 +87,10 @@ def draw_equity(series: Series) -> Any:
     figure, axes = new_axes(2, height_in=2.3, ratios=[2, 1])
     keep = thin(series.equity)
     times = dates(series.times_ns[keep])
-    axes[0].plot(times, series.equity[keep], color=BLUE, linewidth=1.1, label="equity")
+    axes[0].plot(times, series.equity[keep], color=BLUE, linewidth=1.1, drawstyle="steps-post", label="equity")
     axes[0].set_ylabel(f"equity ({series.currency})")
     axes[0].yaxis.set_major_formatter(thousands())
-    axes[1].fill_between(times, -100 * series.drawdown[keep], 0, color=RED, alpha=0.4, linewidth=0)
+    axes[1].fill_between(times, -100 * series.drawdown[keep], 0, step="post", color=RED, alpha=0.4, linewidth=0)
     axes[1].set_ylabel("drawdown (%)")
     for axis in axes:
         _mark_swaps(axis, series, None)
@@ -122,19 +122,21 @@ def draw_latency(series: Series) -> Any:
     """Return a histogram of decision latencies on a logarithmic axis, with p50, p99 and the largest marked."""
     figure, (axis,) = new_axes(1, height_in=3.2)
     axis.set_xlabel("decision latency (µs, logarithmic)")
-    axis.set_ylabel("steps")
+    axis.set_ylabel("steps (logarithmic)")
     values = series.decision_us[series.decision_us > 0]
     if not len(values):
         say_empty(axis)
         return figure
     axis.hist(values, bins=np.geomspace(values.min() * 0.95, values.max() * 1.05, 90).tolist(), color=BLUE, alpha=0.8)
     axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_ylim(bottom=0.7)
     marks = zip(("p50", "p99", "max"), np.percentile(values, [50, 99, 100]), (GREEN, ORANGE, RED), strict=True)
     for name, value, colour in marks:
         axis.axvline(value, color=colour, linewidth=1.4, label=f"{name} {value:,.1f} µs")
     axis.xaxis.set_major_formatter(thousands())
     axis.yaxis.set_major_formatter(thousands())
-    axis.legend(loc="upper right")
+    legend_above(axis)
     return figure
 
 
@@ -161,7 +163,7 @@ def _draw_bars(axis: Any, counts: Mapping[str, int], unit: str, colour: str) -> 
     )
     axis.bar_label(bars, labels=[f"{count:,}" for _, count in ordered], padding=4, fontsize=9)
     axis.set_xscale("symlog", linthresh=10)
-    axis.set_xlim(0, max(counts.values()) * 3)
+    axis.set_xlim(0, max(30, max(counts.values()) * 3))
     axis.set_ylim(-0.6, len(ordered) - 0.4)
     axis.xaxis.set_major_formatter(thousands())
     axis.grid(visible=False, axis="y")
@@ -188,7 +190,7 @@ def _mark_fills(axis: Any, one: InstrumentSeries, *, is_buy: bool) -> None:
     every = -(-len(found) // MAX_MARKS)
     shown = found[::every]
     label = f"{name} ({len(found):,} fills)" if every == 1 else f"{name} ({len(found):,} fills, 1 of {every} shown)"
-    size = 26 if len(shown) <= MAX_MARKS // 4 else 13
+    size = 30 if len(shown) <= MAX_MARKS // 4 else 17
     times, prices = dates(one.fill_times_ns[shown]), one.fill_prices[shown]
     axis.scatter(times, prices, marker=marker, s=size, color=colour, linewidths=0, alpha=0.85, label=label, zorder=3)
 

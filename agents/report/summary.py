@@ -41,6 +41,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     outcomes: dict[str, int] = {}
     cancels: int = 0
     rejects: int = 0
+    order_states: dict[str, int] = {}
     dead_letters: int = 0
     gap_ticks: int = 0
     undecided_ticks: int = 0
@@ -130,6 +131,7 @@ def _trading(summary: Summary) -> list[Row]:
         ),
         Row("fills", f"{summary.fills:,}", "reports that moved the position"),
         Row("rejected by the venue", f"{summary.rejects:,}", "orders with a report `rejected`"),
+        *_unfilled(summary),
         Row("denied by the gate", denied, "outcomes `denied` by code"),
     ]
     if summary.unbooked_reports:
@@ -141,6 +143,12 @@ def _trading(summary: Summary) -> list[Row]:
     return found
 
 
+def _unfilled(summary: Summary) -> list[Row]:
+    others = {state: count for state, count in summary.order_states.items() if state not in {"filled", "rejected"}}
+    shown = ", ".join(f"{state} {count:,}" for state, count in others.items())
+    return [Row("orders not filled whole", shown, "by the status of their last report")] if others else []
+
+
 def _bundles(summary: Summary) -> list[Row]:
     note = "change of equity while the bundle was active, marked to mid at each activation, per instrument; after fees"
     found = [Row(f"PnL of {name}", _money(pnl, summary), note) for name, pnl in summary.pnl.items()]
@@ -150,7 +158,7 @@ def _bundles(summary: Summary) -> list[Row]:
         ),
         Row("fees paid", _money(-summary.fees, summary), "contained in PnL"),
         Row("largest drawdown", f"{summary.max_drawdown:.3%}", "of the highest equity so far, at each mark"),
-        Row("swaps", f"{summary.swaps:,}", "activations, per instrument, that replaced another bundle"),
+        Row("swaps (one per instrument)", f"{summary.swaps:,}", "activations that replaced another bundle"),
     ]
     if summary.swap_us is not None:
         note = "the longest activation of the last bundle, between two records"
@@ -165,7 +173,11 @@ def _training(summary: Summary) -> list[Row]:
     if summary.training_failed is not None:
         return [Row("training", f"failed: {summary.training_failed}", "the baseline traded on", True)]
     return [
-        Row(f"training {name.replace('_', ' ')}", f"{value:,.2f}", "the trainer's figure on held-out ticks")
+        Row(
+            f"training {name.replace('_', ' ')}",
+            f"{value:,.{0 if value.is_integer() else 2}f}",
+            "the trainer's figure on held-out ticks",
+        )
         for name, value in summary.training.items()
     ]
 
