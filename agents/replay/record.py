@@ -210,8 +210,8 @@ def _read_parquet(directory: Path, topic: str) -> list[Record]:
 
 def _arrow() -> tuple[Any, Any]:
     try:
-        import pyarrow
+        import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
         raise SettingsError("recording", "needs pyarrow; install tickpilot with the extra `data`") from error
-    return pyarrow, parquet
+    return pa, parquet
