@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from messages import Fatal
 
 BLUE, GREEN, RED, GREY, ORANGE = "#2f5d8a", "#14875a", "#c8443c", "#7d838c", "#d98324"
+_TIME_FORMATS = ["%Y", "%b", "%d", "%H:%M", "%H:%M", "%H:%M:%S.%f"]
 _WIDTH_IN, _DPI = 11.0, 130
 _STYLE = {
     "font.size": 10,
@@ -73,7 +74,7 @@ def label_times(axes: Sequence[Any], first_ns: int | None) -> None:
         return
     locator = AutoDateLocator(minticks=4, maxticks=10)
     axis.xaxis.set_major_locator(locator)
-    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
+    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator, formats=_TIME_FORMATS, show_offset=False))
     begins = str(np.datetime64(first_ns, "ns").astype("datetime64[s]")).replace("T", " ")
     axis.set_xlabel(f"time (UTC, from {begins})")
 

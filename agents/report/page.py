@@ -1,14 +1,16 @@
 """The report: one HTML file that needs nothing else."""
 
 import base64
+import re
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
 from agents.report.figures import Series
 from agents.report.plots import Picture, draw_pictures
-from agents.report.summary import Row, Summary, rows
+from agents.report.summary import REPORT, Row, Summary, rows
 
+_TOPIC = re.compile("`([^`]+)`")
 _STYLE = """
 :root { color-scheme: light; }
 body { margin: 0 auto; max-width: 62rem; padding: 2.5rem 1.5rem 4rem; color: #1f2329; background: #fff;
@@ -20,9 +22,10 @@ table { border-collapse: collapse; width: 100%; margin-top: 1.25rem; }
 th, td { text-align: left; vertical-align: top; padding: .38rem .9rem .38rem 0; border-bottom: 1px solid #e8eaed; }
 th { font-weight: 600; font-size: .82rem; color: #5a616b; }
 td:nth-child(1) { white-space: nowrap; }
-td:nth-child(2) { text-align: right; font-variant-numeric: tabular-nums; font-weight: 600; min-width: 9rem; }
+td:nth-child(2) { text-align: right; font-variant-numeric: tabular-nums; font-weight: 600; min-width: 14rem; }
 th:nth-child(2) { text-align: right; }
 td:nth-child(3) { color: #5a616b; font-size: .87rem; overflow-wrap: anywhere; }
+code { font: .95em ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 tr.bad td:nth-child(2) { color: #c2261d; }
 img { display: block; width: 100%; height: auto; }
 @media print { h2, img { break-inside: avoid; } }
@@ -47,7 +50,7 @@ def format_page(summary: Summary, pictures: Iterable[Picture], *, title: str) ->
             f"<h1>{escape(title)}</h1>",
             f"<p>{escape(_headline(summary))}</p>",
             "<table><thead><tr><th>figure</th><th>value</th><th>how it was counted</th></tr></thead><tbody>",
-            *(_row(row) for row in rows(summary)),
+            *(_row(row) for row in rows(summary) if row.name != REPORT),
             "</tbody></table>",
             *(_figure(picture) for picture in pictures),
             "</body></html>\n",
@@ -58,14 +61,15 @@ def format_page(summary: Summary, pictures: Iterable[Picture], *, title: str) ->
 def _headline(summary: Summary) -> str:
     begun = "Stopped early. " if summary.was_stopped else ""
     return (
-        f"{begun}{summary.ticks:,} ticks, {summary.orders:,} orders, {summary.fills:,} fills, {summary.swaps:,} swaps; "
-        f"{summary.lost_ticks:,} ticks lost, {summary.duplicate_orders:,} duplicate orders."
+        f"{begun}Ticks {summary.ticks:,}, orders {summary.orders:,}, fills {summary.fills:,}, swaps {summary.swaps:,}; "
+        f"ticks lost {summary.lost_ticks:,}, duplicate orders {summary.duplicate_orders:,}."
     )
 
 
 def _row(row: Row) -> str:
     begin = '<tr class="bad">' if row.is_bad else "<tr>"
-    return f"{begin}<td>{escape(row.name)}</td><td>{escape(row.value)}</td><td>{escape(row.note)}</td></tr>"
+    note = _TOPIC.sub(r"<code>\1</code>", escape(row.note))
+    return f"{begin}<td>{escape(row.name)}</td><td>{escape(row.value)}</td><td>{note}</td></tr>"
 
 
 def _figure(picture: Picture) -> str:

@@ -70,7 +70,9 @@ def draw_prices(series: Series) -> Any:
     figure, axes = new_axes(max(1, len(series.instruments)), height_in=2.8)
     for axis, one in zip(axes, series.instruments, strict=False):
         keep = thin(one.mids)
-        axis.plot(dates(one.times_ns[keep]), one.mids[keep], color=BLUE, linewidth=0.8, alpha=0.8, label="mid")
+        axis.plot(
+            dates(one.times_ns[keep]), one.mids[keep], color=BLUE, linewidth=0.8, drawstyle="steps-post", label="mid"
+        )
         _mark_fills(axis, one, is_buy=True)
         _mark_fills(axis, one, is_buy=False)
         _mark_swaps(axis, series, one.instrument)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _DIGEST_SHOWN = 16
+REPORT = "report"
 
 
 class Latency(Struct, frozen=True, kw_only=True):
@@ -90,7 +91,7 @@ def render_table(summary: Summary) -> "Table":
 def _run(summary: Summary) -> list[Row]:
     found = []
     if summary.seconds is not None:
-        found.append(Row("run time", f"{summary.seconds:,.1f} s", "wall clock, from the first agent's start"))
+        found.append(Row("run time", f"{summary.seconds:,.1f} s", "wall clock"))
     if summary.seed is not None:
         found.append(Row("seed", str(summary.seed), "of market and training"))
     if summary.was_stopped:
@@ -139,7 +140,13 @@ def _trading(summary: Summary) -> list[Row]:
         found.append(Row("reports not booked", f"{summary.unbooked_reports:,}", note, True))
     if (latency := summary.decision_us) is not None:
         shown = f"{latency.p50:,.1f} / {latency.p99:,.1f} / {latency.max:,.1f} µs"
-        found.append(Row("decision p50 / p99 / max", shown, "wall clock of a step, over the records it decided"))
+        found.append(
+            Row(
+                "decision p50 / p99 / max",
+                shown,
+                "wall clock of a step divided by its records, those with a quick outcome too",
+            )
+        )
     return found
 
 
@@ -191,7 +198,7 @@ def _proof(summary: Summary) -> list[Row]:
         note = "every decision and order derived from the log again with the same core, compared byte for byte"
         found.append(Row("replay", shown, note, not summary.replay_equal))
     if summary.report is not None:
-        found.append(Row("report", summary.report, "this page"))
+        found.append(Row(REPORT, summary.report, "one HTML file that needs nothing else"))
     return found
 
 
