@@ -125,17 +125,15 @@ METRICS: tuple[str, ...] = (*SCALARS, *SERIES)
 def calculate(observed: Observed) -> dict[str, float]:
     """Return every metric whose quantities are there. Raises BadObservation or UnknownQuantity."""
     numbers, sequences = _checked(observed)
-    metrics = {
-        name: formula(numbers)
-        for name, (needs, formula) in SCALARS.items()
-        if all(quantity in numbers for quantity in needs)
-    }
+    given = numbers.keys()
+    metrics = {name: formula(numbers) for name, needs, formula in _PLAN if given >= needs}
     for name, (quantity, formula) in SERIES.items():
         if quantity in sequences:
             metrics[name] = formula(sequences[quantity])
     return metrics
 
 
+_PLAN = [(name, frozenset(needs), formula) for name, (needs, formula) in SCALARS.items()]
 _NUMBERS = frozenset({"multiplier", "cash", *(quantity for needs, _ in SCALARS.values() for quantity in needs)})
 _SEQUENCES = frozenset(quantity for quantity, _ in SERIES.values())
 QUANTITIES = _NUMBERS | _SEQUENCES
@@ -157,6 +155,8 @@ def _checked(observed: Observed) -> tuple[dict[str, float], dict[str, Sequence[f
 
 
 def _finite(quantity: str, value: object) -> float:
+    if value.__class__ is float and math.isfinite(value):  # type: ignore[arg-type]
+        return value  # type: ignore[return-value]
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
