@@ -155,8 +155,8 @@ def _checked(observed: Observed) -> tuple[dict[str, float], dict[str, Sequence[f
 
 
 def _finite(quantity: str, value: object) -> float:
-    if value.__class__ is float and math.isfinite(value):  # type: ignore[arg-type]
-        return value  # type: ignore[return-value]
+    if value.__class__ is float and math.isfinite(value):
+        return value
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
