@@ -13,7 +13,7 @@ from agents.execution.directives import Directives, Wanted
 from agents.execution.runner import ShardRunner
 from agents.execution.scope import Scope, shard_of
 from agents.execution.staging import Staging
-from agents.lifecycle.status import beat
+from agents.lifecycle.status import beat, publish_at_last
 from agents.lifecycle.supervisor import Supervisor
 from bundles.verifier import Verifier
 from messages import (
@@ -148,15 +148,15 @@ class ExecutionAgent:
     async def on_revoked(self, partitions: Sequence[Partition]) -> None:
         await self._give_up([partition.number for partition in partitions])
 
-    async def _give_up(self, numbers: Iterable[int]) -> None:
+    async def _give_up(self, numbers: Sequence[int]) -> None:
         """Stop deciding, flush what is decided, commit, release. What can't be flushed in time is in the log anyhow."""
-        for number in numbers:
-            runner, owner = self._live.pop(number, None), self._owners.pop(number, None)
-            if runner is not None:
-                await self._drain(runner)
-            if owner is not None:
-                owner.cancel()
-                await asyncio.wait({owner}, timeout=self._config.drain_timeout_ms / 1000)
+        runners = [runner for number in numbers if (runner := self._live.pop(number, None)) is not None]
+        owners = {owner for number in numbers if (owner := self._owners.pop(number, None)) is not None}
+        await asyncio.gather(*(self._drain(runner) for runner in runners))
+        for owner in owners:
+            owner.cancel()
+        if owners:
+            await asyncio.wait(owners, timeout=self._config.drain_timeout_ms / 1000)
 
     async def _drain(self, runner: ShardRunner) -> None:
         try:
@@ -169,24 +169,29 @@ class ExecutionAgent:
             )
 
     async def _own(self, number: int) -> None:
-        """Own a shard until cancelled: recover, trade, and recover again after the bus was away."""
+        """Own a shard until cancelled: recover and trade, and recover again after the bus was away."""
         while True:
-            runner, work = self._new_runner(number), Supervisor()
             try:
-                await self._recover(runner)
-                for task in (runner.send_orders(), runner.read_reports(), runner.flush_often()):
-                    work.spawn(task, f"{self._agent_id}-{number}-work")
-                await self._go_live(runner)
-                await work.wait()
+                await self._own_once(number)
             except Retryable as error:
                 _log.warning("shard %d recovers: %s", number, error)
+                self._started.market.pause([Partition("market", number)])
                 await self._clock.sleep(RETRY_S)
-            finally:
-                if self._live.get(number) is runner:
-                    del self._live[number]
-                with suppress(TickpilotError):  # the first error is the one that counts
-                    await work.stop()
-                await runner.release()
+
+    async def _own_once(self, number: int) -> None:
+        runner, work = self._new_runner(number), Supervisor()
+        try:
+            await self._recover(runner)
+            for task in (runner.send_orders(), runner.read_reports(), runner.flush_often()):
+                work.spawn(task, f"{self._agent_id}-{number}-work")
+            await self._go_live(runner)
+            await work.wait()
+        finally:
+            if self._live.get(number) is runner:
+                del self._live[number]
+            with suppress(TickpilotError):  # the first error is the one that counts
+                await work.stop()
+            await runner.release()
 
     def _new_runner(self, number: int) -> ShardRunner:
         on_step = self._on_step
@@ -223,8 +228,10 @@ class ExecutionAgent:
         while True:
             records = await market.poll(timeout_s=MARKET_POLL_S)
             for number, chunk in groupby(records, key=lambda record: record.partition):
-                if (runner := self._live.get(number)) is not None:
-                    await runner.wait_for_room()
+                if (runner := self._live.get(number)) is None:
+                    continue
+                await runner.wait_for_room()
+                if self._live.get(number) is runner:
                     runner.step(_following(list(chunk), runner.shard.market_to))
             if records:
                 await asyncio.sleep(0)
@@ -264,7 +271,7 @@ class ExecutionAgent:
         answer = await self._staging.stage(wanted)
         if isinstance(answer, Rejected):
             _log.warning("bundle %s rejected: %s", answer.bundle_id, answer.detail)
-        await self._tell(answer)
+        self._tell(answer)
 
     async def _activate(self) -> None:
         for runner in list(self._live.values()):
@@ -280,7 +287,7 @@ class ExecutionAgent:
         swap_us = (self._clock.perf_ns() - began) / 1e3
         for applied in inputs:
             if isinstance(applied, BundleActivated):
-                await self._tell(self._swapped(runner, applied, swap_us))
+                self._tell(self._swapped(runner, applied, swap_us))
 
     def _swapped(self, runner: ShardRunner, applied: BundleActivated, swap_us: float) -> Swapped:
         return Swapped(
@@ -328,9 +335,10 @@ class ExecutionAgent:
         except Retryable as error:
             _log.warning("lag display is behind: %s", error)
 
-    async def _tell(self, message: Staged | Swapped | Rejected) -> None:
+    def _tell(self, message: Staged | Swapped | Rejected) -> None:
+        """Publish an answer beside everything else: a slow broker must not hold up a halt."""
         record = NewRecord(key=status_key(message).encode(), value=encode(message))
-        await self._started.producer.publish("status", record)
+        self._tasks.spawn(publish_at_last(self._started.producer, self._clock, "status", record), "tell")
 
     def _heartbeat(self) -> Heartbeat:
         return Heartbeat(

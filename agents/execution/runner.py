@@ -57,6 +57,7 @@ class ShardRunner:
         self._snapshot: Checkpoint | None = None
         self._checkpointed_ns = 0
         self._checkpointed_to = 0
+        self._is_released = False
 
     @property
     def epoch(self) -> int:
@@ -92,8 +93,8 @@ class ShardRunner:
         return bool(self._reports) or self.shard.has_open_orders
 
     async def wait_for_room(self) -> None:
-        """Return when enough has been acknowledged for another step."""
-        while not self.has_room:
+        """Return when enough has been acknowledged for another step, or when the shard was released."""
+        while not self.has_room and not self._is_released:
             self._room.clear()
             await self._room.wait()
 
@@ -187,7 +188,9 @@ class ShardRunner:
         await self._write_checkpoint(self._take_snapshot())
 
     async def release(self) -> None:
-        """Close the producers."""
+        """Close the producers and let go whoever waits for room."""
+        self._is_released = True
+        self._room.set()
         if self._ownership is not None:
             await self._ownership.release()
 

@@ -11,7 +11,7 @@ from bundles.features import Observer, TickRing
 from bundles.loader import LoadedBundle, stage
 from bundles.manifest import Expectation
 from bundles.signing import TrustStore
-from bundles.verifier import Verifier
+from bundles.verifier import Verifier, VerifierUnavailable
 from messages import Clock, RejectCode, Rejected, Staged
 
 
@@ -44,14 +44,14 @@ class Staging:
         try:
             if wanted.sha256 not in self._bundles:
                 self._bundles[wanted.sha256] = await self._load(wanted)
-        except BundleRefused as refusal:
+        except (BundleRefused, VerifierUnavailable) as refusal:
             return Rejected(
                 agent_id=self._agent_id,
                 strategy=wanted.strategy,
                 bundle_id=wanted.bundle_id,
                 sha256=wanted.sha256,
                 ts=self._clock.now_ns(),
-                code=refusal.code,
+                code=refusal.code if isinstance(refusal, BundleRefused) else RejectCode.LOAD_FAILED,
                 detail=str(refusal),
             )
         return Staged(

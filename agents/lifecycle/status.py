@@ -1,21 +1,42 @@
 """Heartbeats and dead letters: what every agent tells of itself."""
 
+import logging
 from collections.abc import Callable
 
-from messages import Clock, DeadLetter, Heartbeat, NewRecord, Producer, Record, encode, status_key
+from messages import Clock, DeadLetter, Heartbeat, NewRecord, Producer, Record, Retryable, encode, status_key
 
 HEARTBEAT_INTERVAL_S = 1.0
+RETRY_S = 0.5
 MAX_LETTER_BYTES = 512 * 1024
+_log = logging.getLogger(__name__)
 
 
 async def beat(
     producer: Producer, clock: Clock, heartbeat: Callable[[], Heartbeat], interval_s: float = HEARTBEAT_INTERVAL_S
 ) -> None:
-    """Publish what `heartbeat` returns, at once and then every `interval_s` of the clock, until cancelled."""
+    """Publish what `heartbeat` returns, at once and then every `interval_s` of the clock, until cancelled.
+
+    A heartbeat that the bus does not take is missed, and that is its meaning; the next one is tried all the same.
+    """
     while True:
         message = heartbeat()
-        await producer.publish("status", NewRecord(key=status_key(message).encode(), value=encode(message)))
+        try:
+            await producer.publish("status", NewRecord(key=status_key(message).encode(), value=encode(message)))
+        except Retryable as error:
+            _log.warning("heartbeat of %s missed: %s", message.agent_id, error)
         await clock.sleep(interval_s)
+
+
+async def publish_at_last(producer: Producer, clock: Clock, topic: str, record: NewRecord) -> None:
+    """Publish a record that may come twice but must come: try again until it is acknowledged, or cancelled."""
+    while True:
+        try:
+            await producer.publish(topic, record)
+        except Retryable as error:
+            _log.warning("%s: %s; trying again", topic, error)
+            await clock.sleep(RETRY_S)
+        else:
+            return
 
 
 def dead_letter(record: Record, reason: str, *, agent_id: str, ts: int) -> NewRecord:
