@@ -60,7 +60,8 @@ def decode(topic: str, value: bytes | None, headers: Headers = ()) -> Any:
         message = decoder.decode(value)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError, OverflowError) as error:
         return _unknown_or_raise(topic, decoder, value, error)
-    check_finite(message)
+    if decoder is msgpack_decoder:  # JSON can't write NaN or infinity, and its parser refuses what overflows
+        check_finite(message)
     return message
 
 

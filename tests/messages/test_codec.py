@@ -130,6 +130,13 @@ def test_a_number_too_large_for_a_float_is_refused() -> None:
         decode("market", json.dumps(QUOTE).replace("10.5", "1e999").encode())
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e400", "NaN", "Infinity", "-Infinity", "9" * 400, "9" * 310 + ".5"])
+def test_json_holds_no_number_that_is_not_finite(number: str) -> None:
+    quote = f'{{"type":"Quote","instrument":"X","ts_recv":1,"bid":{number},"bid_size":1,"ask":2,"ask_size":1}}'
+    with pytest.raises(BadMessage):
+        decode("market", quote.encode())
+
+
 def test_the_header_decides_the_format() -> None:
     packed = encode(decode("market", json.dumps(QUOTE).encode()), MSGPACK)
     assert decode("market", packed, (("traceparent", b"00-1"), MSGPACK_HEADER)).bid == 10.5
