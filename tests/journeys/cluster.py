@@ -1,5 +1,6 @@
 """One tickpilot cluster for a journey: its settings, its topics, and what to wait for in its log."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,23 +26,25 @@ class Cluster(Struct, frozen=True, kw_only=True):
         """The settings that every agent reads."""
         return self.home / "settings.yaml"
 
-    def settings_with(self, name: str, **changes: Any) -> Path:
-        """Write another settings file, with some groups of keys replaced."""
-        return write_settings(self.home / f"{name}.yaml", {**self.settings, **changes})
+    def settings_with(self, name: str, **changes: dict[str, Any]) -> Path:
+        """Write another settings file, with more or other keys in some groups."""
+        merged = {key: {**self.settings.get(key, {}), **group} for key, group in changes.items()}
+        return write_settings(self.home / f"{name}.yaml", {**self.settings, **merged})
 
-    def log(self) -> Log:
-        """Return a reader of every topic from its beginning."""
-        return Log(self.url, self.prefix, {name: topic.partitions(SHARDS) for name, topic in TOPICS.items()})
+    def log(self, *, while_waiting: Callable[[], object] = lambda: None) -> Log:
+        """Return a reader of every topic from its beginning; it calls `while_waiting` as long as it waits."""
+        partitions = {name: topic.partitions(SHARDS) for name, topic in TOPICS.items()}
+        return Log(self.url, self.prefix, partitions, while_waiting=while_waiting)
 
     def publisher(self) -> Publisher:
         """Return a user's client."""
         return Publisher(self.url, self.prefix)
 
 
-def new_cluster(url: str, home: Path, bundles: Path) -> Cluster:
-    """Write the settings and create the topics with `tickpilot topics create`."""
+def new_cluster(url: str, home: Path, bundles: Path, **changes: Any) -> Cluster:
+    """Write the settings, with some groups of keys replaced, and run `tickpilot topics create`."""
     prefix = f"journey-{uuid4().hex[:8]}-"
-    cluster = Cluster(url=url, prefix=prefix, home=home, settings=base_settings(url, prefix, bundles))
+    cluster = Cluster(url=url, prefix=prefix, home=home, settings={**base_settings(url, prefix, bundles), **changes})
     write_settings(cluster.settings_file, cluster.settings)
     run_command("topics", "create", "--settings", str(cluster.settings_file))
     return cluster
@@ -85,3 +88,17 @@ def last_snapshot(log: Log) -> Json | None:
     """Return the newest snapshot of the portfolio."""
     snapshots = [message for message in log.of("risk", "RiskSnapshot") if message["scope"] == "portfolio"]
     return snapshots[-1] if snapshots else None
+
+
+def owned(log: Log) -> dict[str, list[int]]:
+    """Return the live shards of each replica of Execution, as its last heartbeat says."""
+    return {
+        message["agent_id"]: message.get("partitions", [])
+        for message in log.of("status", "Heartbeat")
+        if message["agent"] == "execution"
+    }
+
+
+def is_owned(log: Log) -> bool:
+    """Whether every shard is live somewhere."""
+    return {shard for shards in owned(log).values() for shard in shards} == set(range(SHARDS))

@@ -18,7 +18,7 @@ from bundles.registry import Registry, read_files
 from bundles.signing import SigningKey
 from tests.journeys.processes import ROOT
 
-STRATEGY = "flow"
+STRATEGY = "imbalance"
 SHARDS = 3
 BTC = "BTCUSDT.BINANCE"
 INSTRUMENTS = (BTC, "SYN-A", "SYN-B")  # murmur2 puts them into partitions 0, 1 and 2 of three
@@ -78,7 +78,7 @@ def base_settings(url: str, prefix: str, home: Path) -> dict[str, Any]:
         "registry": (home / "registry").as_uri(),
         "instruments": [bitcoin, *synthetic],
         "strategies": {STRATEGY: list(INSTRUMENTS)},
-        "limits": {"defaults": {"max_position": 1.0, "max_repeated_executions": 100_000}},
+        "limits": {"defaults": {"max_position": 2.0, "max_order_value": 500_000.0, "max_repeated_executions": 100_000}},
         "risk": {"snapshot_interval_ms": 200},
     }
 
@@ -99,38 +99,38 @@ def new_key(home: Path) -> SigningKey:
     return key
 
 
-def make_bundle(home: Path, *, sequence: int, enter: float, key: SigningKey) -> Announced:
-    """Export a policy that follows (enter > 0) the trade flow beyond `enter`, sign it, put it into the registry."""
+def make_bundle(home: Path, *, sequence: int, enter: float, key: SigningKey, decide_every: int = 6) -> Announced:
+    """Export a policy that goes with a queue imbalance beyond `enter`, sign it and put it into the registry."""
     directory = export_module(
-        _flow_policy(enter),
+        _imbalance_policy(enter),
         out_dir=home / "models",
         obs_shape=(EnvironmentConfig().features.size,),
-        algo="flow",
+        algo="imbalance",
         strategy=STRATEGY,
         instruments=INSTRUMENTS,
         features=EnvironmentConfig().features,
-        actions=ActionMapping(kind="levels", max_position=0.5, decide_every=6),
+        actions=ActionMapping(kind="levels", max_position=1.0, decide_every=decide_every),
         sequence=sequence,
         created=CREATED,
         key=key,
-        run_name=f"flow-{sequence}",
+        run_name=f"imbalance-{sequence}-{decide_every}",
     )
     files = read_files(str(directory))
     uri = Registry((home / "registry").as_uri()).put(files)
     return _announced(uri, files, sequence)
 
 
-def _flow_policy(enter: float) -> Any:
+def _imbalance_policy(enter: float) -> Any:
     import torch
 
     features = EnvironmentConfig().features
-    flow = features.position_of("trade_flow")
+    imbalance = features.position_of("queue_imbalance")
 
-    class Flow(torch.nn.Module):
+    class Imbalance(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             weights = torch.zeros(3, features.size)
-            weights[0, flow], weights[2, flow] = -1.0, 1.0
+            weights[0, imbalance], weights[2, imbalance] = -1.0, 1.0
             self.register_buffer("weights", weights)
             self.register_buffer("bias", torch.tensor([0.0, enter, 0.0]))
 
@@ -138,7 +138,7 @@ def _flow_policy(enter: float) -> Any:
             scores = torch.nn.functional.linear(observations, self.weights, self.bias)  # type: ignore[arg-type]
             return scores.argmax(dim=1), scores
 
-    return Flow()
+    return Imbalance()
 
 
 def tampered(home: Path, *, sequence: int, key: SigningKey) -> Announced:

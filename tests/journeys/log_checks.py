@@ -1,6 +1,6 @@
 """What a journey's log must prove, computed from the JSON on the topics."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -80,3 +80,13 @@ def has_risk_booked_all(log: Log) -> bool:
     seen = {view["instrument"]: view["quantity"] for view in snapshot["positions"]}
     rebuilt = positions_of(log.of("reports", "ExecutionReport"))
     return {name: held for name, held in rebuilt.items() if held} == {name: held for name, held in seen.items() if held}
+
+
+def outcomes(log: Log) -> dict[str, int]:
+    """Count the outcomes of all market records, denials by code."""
+    found: Counter[str] = Counter()
+    for batch in log.of("decisions", "DecisionBatch"):
+        for step in batch["steps"]:
+            for decision in step.get("decisions", ()):
+                found[decision.get("denial", {}).get("code", decision["outcome"])] += 1
+    return dict(found)

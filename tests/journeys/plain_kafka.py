@@ -60,8 +60,15 @@ class Publisher:
 class Log:
     """Follows whole topics from their beginnings; keeps every record, and what the JSON ones say."""
 
-    def __init__(self, url: str, prefix: str, partitions: Mapping[str, int]) -> None:
-        self._prefix = prefix
+    def __init__(
+        self,
+        url: str,
+        prefix: str,
+        partitions: Mapping[str, int],
+        *,
+        while_waiting: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._prefix, self._while_waiting = prefix, while_waiting
         self.records: dict[tuple[str, int], list[Record]] = defaultdict(list)
         self._messages: dict[str, list[Json]] = defaultdict(list)
         self._partitions = [
@@ -117,20 +124,21 @@ class Log:
             self._messages[topic].append(json.loads(record.value))
 
     def wait(self, happened: Callable[["Log"], object], *, what: str, timeout_s: float) -> None:
-        """Read until `happened` is true of this log. Raises NeverHappened after `timeout_s`."""
+        """Read until `happened` is true of this log. Raises NeverHappened, and what `while_waiting` raises."""
         deadline = time.monotonic() + timeout_s
         while not happened(self):
             if time.monotonic() > deadline:
                 counts = {f"{topic}-{number}": len(found) for (topic, number), found in sorted(self.records.items())}
                 raise NeverHappened(what, timeout_s, counts)
+            self._while_waiting()
             self.read()
 
     def read_to_end(self) -> None:
-        """Read all that is on the topics now."""
+        """Read all that is on the topics now, and what comes meanwhile."""
         ends = self.ends()
         self.wait(
             lambda log: all(
-                (found := log.records[topic, number]) and found[-1].offset == end - 1
+                (found := log.records[topic, number]) and found[-1].offset >= end - 1
                 for (topic, number), end in ends.items()
                 if end > 0
             ),

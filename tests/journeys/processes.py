@@ -62,11 +62,10 @@ class Agents:
         self._processes.append(process)
         return process
 
-    def check_running(self) -> bool:
-        """Fail with what it wrote if one that was not stopped on purpose has ended. Always true otherwise."""
+    def check_running(self) -> None:
+        """Fail with what it wrote if one that was not stopped on purpose has ended."""
         for process in self._processes:
             assert process.is_running, process.tail()
-        return True
 
     def stop(self, *processes: AgentProcess, within_s: float = 10.0) -> None:
         """Stop processes one after the other by SIGTERM: each must end in time with status 0."""
