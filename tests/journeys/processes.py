@@ -31,9 +31,13 @@ class AgentProcess:
     def terminate(self, *, within_s: float = 10.0) -> tuple[int, float]:
         """Send SIGTERM; return the exit status and the seconds it took. Raises TimeoutExpired."""
         began = time.monotonic()
-        self._process.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         status = self._process.wait(within_s)
         return status, time.monotonic() - began
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """Send SIGKILL and wait for the end."""
@@ -53,6 +57,7 @@ class Agents:
     def __init__(self, settings: Path, logs: Path) -> None:
         self._settings, self._logs = settings, logs
         self._processes: list[AgentProcess] = []
+        self._may_end: list[AgentProcess] = []
 
     def start(self, agent: str, *, agent_id: str | None = None, settings: Path | None = None) -> AgentProcess:
         """Start `tickpilot run AGENT`."""
@@ -65,7 +70,7 @@ class Agents:
     def check_running(self) -> None:
         """Fail with what it wrote if one that was not stopped on purpose has ended."""
         for process in self._processes:
-            assert process.is_running, process.tail()
+            assert process.is_running or process in self._may_end, process.tail()
 
     def stop(self, *processes: AgentProcess, within_s: float = 10.0) -> None:
         """Stop processes one after the other by SIGTERM: each must end in time with status 0."""
@@ -79,6 +84,15 @@ class Agents:
         """Kill a process by SIGKILL."""
         process.kill()
         self._processes.remove(process)
+
+    def freeze(self, process: AgentProcess) -> None:
+        """Stop a process from running, as it happens to a machine that swaps or is moved: it does not notice."""
+        process.signal(signal.SIGSTOP)
+
+    def thaw(self, process: AgentProcess) -> None:
+        """Let a frozen process go on; from now on it may end by itself, fenced."""
+        self._may_end.append(process)
+        process.signal(signal.SIGCONT)
 
     def __enter__(self) -> Self:
         return self

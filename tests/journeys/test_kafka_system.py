@@ -1,7 +1,9 @@
 """The whole loop on a real Apache Kafka, every agent an OS process, the user a plain Kafka client."""
 
 import base64
+import json
 import time
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -32,7 +34,7 @@ from tests.journeys.cluster_settings import (
 )
 from tests.journeys.log_checks import has_risk_booked_all, outcomes, problems, replayed, wrong_bundles
 from tests.journeys.plain_kafka import Log, Publisher, committed_offsets
-from tests.journeys.processes import Agents
+from tests.journeys.processes import AgentProcess, Agents
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -114,7 +116,7 @@ def test_a_policy_is_swapped_under_load_and_the_log_proves_every_order(
         _check_dead_letters(log, bad)
 
 
-def _feed(agents: Agents, cluster: Cluster) -> tuple[list, int]:  # type: ignore[type-arg]
+def _feed(agents: Agents, cluster: Cluster) -> tuple[list[AgentProcess], int]:
     """Start feeds over all instruments for about 20 s; return them and the number of their ticks."""
     recorded = recorded_files()
     if recorded is None:
@@ -172,7 +174,7 @@ def _check(log: Log, cluster: Cluster, shelf: Shelf, *, who: set[str], bundles: 
     assert result.is_equal
     assert result.orders == len(orders) + len(log.of("orders", "Cancel"))
     fills = [report for report in log.of("reports") if report["cumulative_quantity"] > 0]
-    print(f"{market_count(log)} ticks {len(orders)} orders {len(fills)} fills {result.steps} steps {outcomes(log)}")  # noqa: T201 - figures of a journey
+    _say(f"{market_count(log)} ticks {len(orders)} orders {len(fills)} fills {result.steps} steps {outcomes(log)}")
     assert len(orders) > 50
     assert fills
 
@@ -197,6 +199,7 @@ def _check_dead_letters(log: Log, bad: dict[str, bytes]) -> None:
 
 
 SMALL_FEED_TICKS = 3_500
+TRADED_SHARD = 2  # that of SYN-B
 
 
 def test_orders_of_a_killed_execution_that_had_logged_nothing_are_adopted_not_sent_again(
@@ -217,35 +220,73 @@ def test_orders_of_a_killed_execution_that_had_logged_nothing_are_adopted_not_se
         log.wait(lambda log: any(decided_to(log).values()), what="orders adopted", timeout_s=START_S)
         adopted = decided_to(log)
         log.wait(lambda log: sum(decided_to(log).values()) > sum(adopted.values()), what="deciding", timeout_s=START_S)
-        print(f"{sent} orders adopted; decides again {time.monotonic() - killed:.1f} s after SIGKILL")  # noqa: T201 - figures of a journey
+        _say(f"{sent} orders adopted; decides again {time.monotonic() - killed:.1f} s after SIGKILL")
         log.wait(lambda log: len(log.of("orders", "Order")) > sent, what="new orders", timeout_s=PLAY_S)
         _wait_for_the_end(log)
     _check_small(cluster, shelf, who={"execution-1"})
 
 
-def test_the_other_replica_takes_over_when_one_is_killed(kafka_url: str, tmp_path: Path, shelf: Shelf) -> None:
+def test_replicas_hand_over_at_once_when_stopped_and_within_the_session_when_killed(
+    kafka_url: str, tmp_path: Path, shelf: Shelf
+) -> None:
     cluster = _small_cluster(kafka_url, tmp_path, shelf)
     with Agents(cluster.settings_file, tmp_path) as agents, cluster.log(while_waiting=agents.check_running) as log:
-        first, _ = [agents.start("execution", agent_id=name) for name in ("execution-1", "execution-2")]
-        _start_small_feed(agents, cluster, log, shelf)
-        log.wait(
-            lambda log: set(owned(log)) == {"execution-1", "execution-2"} and all(owned(log).values()),
-            what="both own shards",
-            timeout_s=START_S,
-        )
-        shards = owned(log)["execution-1"]
-        log.wait(lambda log: len(log.of("orders", "Order")) > 20, what="orders under way", timeout_s=PLAY_S)
-        agents.kill(first)
-        killed, before = time.monotonic(), decided_to(log)
-        log.wait(
-            lambda log: all(decided_to(log)[shard] > before[shard] for shard in shards if before[shard]),
-            what="the other decides",
-            timeout_s=START_S,
-        )
-        print(f"taken over {time.monotonic() - killed:.1f} s after SIGKILL")  # noqa: T201 - figures of a journey
+        replicas = _start_replicas(agents, cluster, log, shelf, "execution-1", "execution-2", "execution-3")
+        for remove in (agents.stop, agents.kill):
+            victim = _owner(log, TRADED_SHARD)
+            remove(replicas[victim])
+            gone, before = time.monotonic(), decided_to(log)
+            log.wait(
+                partial(_is_taken_over, before=before[TRADED_SHARD], victim=victim),
+                what=f"shard {TRADED_SHARD} of {victim} taken over",
+                timeout_s=START_S,
+            )
+            _say(f"taken over {time.monotonic() - gone:.1f} s after {remove.__name__} of {victim}")
         _wait_for_the_end(log)
-        assert owned(log)["execution-2"] == list(range(SHARDS))
-    _check_small(cluster, shelf, who={"execution-1", "execution-2"})
+    _check_small(cluster, shelf, who=set(replicas))
+
+
+@pytest.mark.drill
+def test_a_replica_that_was_frozen_does_no_harm_when_it_thaws(kafka_url: str, tmp_path: Path, shelf: Shelf) -> None:
+    cluster = _small_cluster(kafka_url, tmp_path, shelf)
+    with Agents(cluster.settings_file, tmp_path) as agents, cluster.log(while_waiting=agents.check_running) as log:
+        replicas = _start_replicas(agents, cluster, log, shelf, "execution-1", "execution-2")
+        victim = _owner(log, TRADED_SHARD)
+        agents.freeze(replicas[victim])
+        before = decided_to(log)
+        log.wait(
+            partial(_is_taken_over, before=before[TRADED_SHARD], victim=victim),
+            what=f"shard {TRADED_SHARD} of {victim} taken over",
+            timeout_s=START_S,
+        )
+        agents.thaw(replicas[victim])
+        _wait_for_the_end(log)
+    _check_small(cluster, shelf, who=set(replicas))
+
+
+def _start_replicas(agents: Agents, cluster: Cluster, log: Log, shelf: Shelf, *names: str) -> dict[str, AgentProcess]:
+    """Start replicas of Execution and a feed; return them once each owns a shard and orders are under way."""
+    replicas = {name: agents.start("execution", agent_id=name) for name in names}
+    _start_small_feed(agents, cluster, log, shelf)
+    log.wait(
+        lambda log: set(owned(log)) == set(names) and all(owned(log).values()), what="a shard each", timeout_s=START_S
+    )
+    log.wait(lambda log: len(log.of("orders", "Order")) > 20, what="orders under way", timeout_s=PLAY_S)
+    return replicas
+
+
+def _owner(log: Log, shard: int) -> str:
+    """Return the replica whose Claim on `orders` is the newest."""
+    claims = [json.loads(record.value or b"") for record in log.topic("orders", shard)]
+    return str([claim["owner"] for claim in claims if claim["type"] == "Claim"][-1])
+
+
+def _is_taken_over(log: Log, *, before: int, victim: str) -> bool:
+    return _owner(log, TRADED_SHARD) != victim and decided_to(log)[TRADED_SHARD] > before
+
+
+def _say(figures: str) -> None:
+    print(figures)  # noqa: T201 - seen with `pytest -s`
 
 
 def _small_cluster(kafka_url: str, home: Path, shelf: Shelf) -> Cluster:
