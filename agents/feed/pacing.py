@@ -23,9 +23,17 @@ class VirtualPacer:
 
     def __init__(self, clock: VirtualClock, settle: Settle) -> None:
         self._clock, self._settle = clock, settle
+        self._has_begun = False
 
     async def until(self, ts_recv: int) -> None:
-        """Move to `ts_recv`; on the way whoever sleeps wakes at their own deadline, and acts before time moves on."""
+        """Move to `ts_recv`; on the way whoever sleeps wakes at their own deadline, and acts before time moves on.
+
+        To the first message it jumps: a clock that was started in 1970 would wake everyone a billion times.
+        """
+        if not self._has_begun:
+            self._has_begun = True
+            self._clock.set(ts_recv)
+            await self._settle()
         while (deadline_ns := self._clock.next_deadline_ns()) is not None and deadline_ns <= ts_recv:
             self._clock.set(deadline_ns)
             await self._settle()
