@@ -90,7 +90,7 @@ def test_one_market_can_be_iterated_twice() -> None:
 
 def test_the_default_market_is_the_one_every_machine_makes() -> None:
     assert digest(SyntheticSource(SyntheticConfig(ticks=2_000))) == (
-        "c2f26acaaa5139b1cb3a23f3febfc2cde2bec397d6c43d352614df7219aa29aa"
+        "51062759f010fb9594b689f5645296c199368020c8921c53d2d487adf9616394"
     )
 
 
