@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+import msgspec
+
 from agents.lifecycle.status import beat
 from agents.lifecycle.supervisor import Supervisor
 from agents.orchestrator.config import OrchestratorConfig
@@ -61,6 +63,7 @@ class OrchestratorAgent:
         self._fold = ControlFold()
         self._fleet = Fleet(config.replica_timeout_ms)
         self._candidates: dict[str, Candidate] = {}
+        self._live: dict[str, Candidate] = {}
         self._sequences: dict[str, int] = {}
         self._tasks = Supervisor()
         self._producer: Producer | None = None
@@ -184,7 +187,7 @@ class OrchestratorAgent:
             (active := self._fold.active.get((ready.strategy, name))) is not None and active.sha256 == ready.sha256
             for name in instruments
         )
-        self._candidates[ready.strategy] = Candidate(
+        candidate = self._candidates[ready.strategy] = Candidate(
             strategy=ready.strategy,
             bundle_id=ready.bundle_id,
             sha256=ready.sha256,
@@ -192,6 +195,8 @@ class OrchestratorAgent:
             instruments=instruments,
             state=RolloutState.LIVE if is_live else RolloutState.REGISTERED,
         )
+        if is_live:
+            self._live[ready.strategy] = candidate
 
     async def _advance(self) -> None:
         now_ns = self._clock.now_ns()
@@ -203,18 +208,20 @@ class OrchestratorAgent:
                 self._move(candidate, Trigger.REJECTED)
                 await self._alert(candidate, f"{rejection.agent_id}: {rejection.detail}")
             elif self._fleet.has_staged_everywhere(candidate.sha256, now_ns):
-                self._move(candidate, Trigger.STAGED_EVERYWHERE)
+                self._replace(self._move(candidate, Trigger.STAGED_EVERYWHERE))
                 await self._activate(candidate)
 
-    def _move(self, candidate: Candidate, trigger: Trigger) -> None:
-        self._candidates[candidate.strategy] = Candidate(
-            strategy=candidate.strategy,
-            bundle_id=candidate.bundle_id,
-            sha256=candidate.sha256,
-            sequence=candidate.sequence,
-            instruments=candidate.instruments,
-            state=move(candidate.state, trigger),
-        )
+    def _move(self, candidate: Candidate, trigger: Trigger) -> Candidate:
+        moved = msgspec.structs.replace(candidate, state=move(candidate.state, trigger))
+        self._candidates[candidate.strategy] = moved
+        _log.info("bundle %s of strategy %s is %s", moved.bundle_id, moved.strategy, moved.state)
+        return moved
+
+    def _replace(self, live: Candidate) -> None:
+        """What was live is retired by what is live now."""
+        if (previous := self._live.get(live.strategy)) is not None:
+            _log.info("bundle %s is %s", previous.bundle_id, move(previous.state, Trigger.REPLACED))
+        self._live[live.strategy] = live
 
     async def _activate(self, candidate: Candidate) -> None:
         for instrument in candidate.instruments:

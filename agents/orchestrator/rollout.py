@@ -30,7 +30,6 @@ class Trigger(StrEnum):
 MOVES: dict[tuple[RolloutState, Trigger], RolloutState] = {
     (RolloutState.REGISTERED, Trigger.STAGED_EVERYWHERE): RolloutState.LIVE,
     (RolloutState.REGISTERED, Trigger.REJECTED): RolloutState.ABORTED,
-    (RolloutState.REGISTERED, Trigger.REPLACED): RolloutState.ABORTED,
     (RolloutState.LIVE, Trigger.REPLACED): RolloutState.RETIRED,
 }
 

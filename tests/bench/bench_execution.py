@@ -22,10 +22,10 @@ from agents.execution.step import ServingBundle
 from agents.settings import parse_settings
 from bundles.loader import load_bundle
 from bundles.signing import SigningKey, TrustStore
-from messages import ExecutionReport, LogStarted, Order, Record, ReportStatus, Step, encode
+from messages import LogStarted, Order, Record, Step, encode
 from messages.bus.partitioner import partition_of
 from messages.decisions import BundleActivated, ControlApplied, RiskAlive
-from messages.reports import OrderPosition
+from tests import builders
 from tests.bench.measure import median, percentile, report, result
 
 ROUNDS, STEPS = 7, 6_000
@@ -102,23 +102,8 @@ def one_round(shard: Shard, records: list[Record]) -> tuple[list[float], list[fl
 
 def answer(order: Order, offset: int) -> Record:
     """The venue fills every order at once."""
-    report = ExecutionReport(
-        exec_id=order.order_id,
-        order_id=order.order_id,
-        instrument=order.instrument,
-        ts_event=order.ts_decided,
-        side=order.side,
-        strategy=order.strategy,
-        bundle_id=order.bundle_id,
-        status=ReportStatus.FILLED,
-        report_seq=0,
-        cumulative_quantity=order.quantity,
-        average_price=100.0,
-        cumulative_fee=0.0,
-        leaves_quantity=0.0,
-        order=OrderPosition(partition=0, offset=offset),
-    )
-    return Record(topic="reports", partition=0, offset=offset, timestamp_ms=0, key=None, value=encode(report))
+    value = encode(builders.report(order))
+    return Record(topic="reports", partition=0, offset=offset, timestamp_ms=0, key=None, value=value)
 
 
 def bare_round(bundle: ServingBundle, size: int) -> list[float]:
