@@ -36,7 +36,7 @@ class Scripted:
 
 
 def bundle(policy: Policy, *, sha256: str = DIGEST, **actions: Any) -> ServingBundle:
-    mapping = {"kind": "levels", "max_position": 3.0} | actions
+    mapping: dict[str, Any] = {"kind": "levels", "max_position": 3.0} | actions
     return ServingBundle(
         strategy="s",
         bundle_id=f"bundle-{sha256[:4]}",

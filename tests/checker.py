@@ -56,7 +56,7 @@ def check_shard(
 
 
 def _check_steps(steps: Sequence[Json], market: Sequence[Record], *, is_complete: bool) -> list[str]:
-    wrong = []
+    wrong: list[str] = []
     expected_from, clock = 0, 0
     outcomes: dict[int, str] = {}
     present = {record.offset for record in market}

@@ -7,7 +7,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
-from messages.bus.kafka_calls import KafkaTimeouts, as_bus_error, closed, started
+from messages.bus.kafka_calls import KafkaTimeouts, as_bus_error, bounded, closed, started
 from messages.bus.partitioner import partition_of
 from messages.bus.protocol import MAX_BATCH_BYTES, NewRecord, Partition
 from messages.errors import BusTimeout, BusUnavailable, ProducerFenced, Refused, TopicMismatch
@@ -32,6 +32,7 @@ class KafkaProducer:
         self._url, self._prefix, self._timeouts, self._count = url, prefix, timeouts, count
         self._producer_id, self._on_stop = producer_id, on_stop
         self._counts: dict[str, int] = {}
+        self._asking = asyncio.Lock()
         self._broken: KafkaError | None = None
         self._fenced = self._stopped = False
         self._loop = asyncio.get_running_loop()
@@ -63,7 +64,7 @@ class KafkaProducer:
             self._raw._txn_manager.transactional_id = None  # noqa: SLF001 - held in this class, with a contract test
 
     async def publish(self, topic: str, record: NewRecord, *, partition: int | None = None) -> int:
-        count = self._counts.get(topic) or await self._count_partitions(topic)
+        count = await self._count_partitions(topic)
         if partition is None:
             partition = 0 if record.key is None else partition_of(record.key, count)
         self._check(topic, partition, count)
@@ -83,7 +84,7 @@ class KafkaProducer:
 
     async def publish_batch(self, partition: Partition, records: Sequence[NewRecord]) -> int:
         topic, number = partition
-        self._check(topic, number, self._counts.get(topic) or await self._count_partitions(topic))
+        self._check(topic, number, await self._count_partitions(topic))
         operation = f"publish {len(records)} records to {topic}"
         if not records:
             raise Refused(f"a batch for {topic} holds no records")
@@ -105,8 +106,16 @@ class KafkaProducer:
         return self._offset(metadata.offset, topic)
 
     async def _count_partitions(self, topic: str) -> int:
-        self._check_usable()
-        self._counts[topic] = await self._count(topic)
+        """Return a topic's partitions. Calls made while a topic is new keep their order behind the one that asks."""
+        if topic in self._counts and not self._asking.locked():
+            return self._counts[topic]
+        async with self._asking:
+            self._check_usable()
+            if topic not in self._counts:
+                self._counts[topic] = await self._count(topic)
+                # Else the client asks once more inside the first send, and later ones overtake it.
+                known = self._raw.partitions_for(self._prefix + topic)
+                await bounded(self._url, f"metadata of {topic}", known, self._timeouts.metadata_s)
         return self._counts[topic]
 
     def _check(self, topic: str, partition: int, count: int) -> None:

@@ -24,7 +24,7 @@ from bundles.loader import load_bundle
 from bundles.signing import SigningKey, TrustStore
 from messages import LogStarted, Order, Record, Step, encode
 from messages.bus.partitioner import partition_of
-from messages.decisions import BundleActivated, ControlApplied, RiskAlive
+from messages.decisions import BundleActivated, ControlApplied, RiskAlive, StepInput
 from tests import builders
 from tests.bench.measure import median, percentile, report, result
 
@@ -46,7 +46,7 @@ def make_bundle(plan: DemoPlan, home: Path) -> ServingBundle:
 
 def live_shard(plan: DemoPlan, bundle: ServingBundle) -> Shard:
     shard = shard_of(scope_of(plan.settings), 0, 1, plan.settings.execution, {bundle.sha256: bundle})
-    inputs = [ControlApplied(offset=0, message=LogStarted(log_id="bench")), RiskAlive(alive=True)]
+    inputs: list[StepInput] = [ControlApplied(offset=0, message=LogStarted(log_id="bench")), RiskAlive(alive=True)]
     for offset, name in enumerate(shard.desks, start=1):
         inputs.append(
             BundleActivated(
@@ -58,7 +58,7 @@ def live_shard(plan: DemoPlan, bundle: ServingBundle) -> Shard:
 
 
 def market(plan: DemoPlan) -> list[Record]:
-    records = []
+    records: list[Record] = []
     for message in plan.messages:
         key = message.instrument.encode()
         assert partition_of(key, 1) == 0
