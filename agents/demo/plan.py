@@ -22,7 +22,7 @@ STRATEGY = "demo"
 POSITION_VALUE = 10_000.0
 TRAIN_AT, ANNOUNCE_AT = 0.35, 0.6
 MIN_TICKS_TO_TRAIN = 2_000
-STEPS_FROM = 20_000
+BRISK_MS = 250  # between two messages on average: at this pace and faster, agents keep their own intervals
 
 
 class DemoOptions(Struct, frozen=True, kw_only=True):
@@ -117,9 +117,38 @@ def make_plan(options: DemoOptions, home: Path, base: Settings | None = None) ->
     return DemoPlan(
         options=options,
         messages=messages,
-        settings=settings,
+        settings=_slowed(settings, messages),
         train_at=int(len(messages) * TRAIN_AT),
         announce_at=int(len(messages) * ANNOUNCE_AT),
+    )
+
+
+def _slowed(settings: Settings, messages: Sequence[MarketMessage]) -> Settings:
+    """On bars a virtual second is nothing: heartbeats, timers and what waits for them go at the market's pace."""
+    span_ms = (messages[-1].ts_recv - messages[0].ts_recv) // 1_000_000
+    pace = span_ms // (len(messages) * BRISK_MS)
+    if pace <= 1:
+        return settings
+    replace = msgspec.structs.replace
+    beat_ms = 1_000 * pace
+    return replace(
+        settings,
+        execution=replace(
+            settings.execution,
+            heartbeat_interval_ms=beat_ms,
+            timer_interval_ms=beat_ms,
+            risk_timeout_ms=settings.execution.risk_timeout_ms * pace,
+            checkpoint_interval_ms=settings.execution.checkpoint_interval_ms * pace,
+        ),
+        orchestrator=replace(
+            settings.orchestrator,
+            heartbeat_interval_ms=beat_ms,
+            replica_timeout_ms=settings.orchestrator.replica_timeout_ms * pace,
+        ),
+        risk=replace(settings.risk, heartbeat_interval_ms=beat_ms, snapshot_interval_ms=beat_ms),
+        venue=replace(settings.venue, heartbeat_interval_ms=beat_ms),
+        trainer=replace(settings.trainer, heartbeat_interval_ms=beat_ms),
+        feed=replace(settings.feed, heartbeat_interval_ms=beat_ms),
     )
 
 

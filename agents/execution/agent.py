@@ -40,9 +40,7 @@ from messages.bus.reading import read_all
 from messages.control import ControlMessage
 from messages.decisions import BundleActivated, RiskAlive, StepInput, Timer
 
-MARKET_POLL_S = 0.05
-CONTROL_POLL_S = 1.0
-COMMIT_INTERVAL_S = 1.0
+IDLE_POLL_S = 30.0
 RETRY_S = 0.5
 _log = logging.getLogger(__name__)
 
@@ -118,7 +116,7 @@ class ExecutionAgent:
             ("market", self._follow_market()),
             ("timer", self._watch_time()),
             ("commit", self._commit_often()),
-            ("heartbeat", beat(producer, self._clock, self._heartbeat)),
+            ("heartbeat", beat(producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms)),
         ):
             self._tasks.spawn(task, f"{self._agent_id}-{name}")
 
@@ -226,7 +224,7 @@ class ExecutionAgent:
     async def _follow_market(self) -> None:
         market = self._started.market
         while True:
-            records = await market.poll(timeout_s=MARKET_POLL_S)
+            records = await market.poll(timeout_s=IDLE_POLL_S)
             for number, chunk in groupby(records, key=lambda record: record.partition):
                 if (runner := self._live.get(number)) is None:
                     continue
@@ -241,7 +239,7 @@ class ExecutionAgent:
         try:
             await consumer.assign(self._control_to)
             while True:
-                for record in await consumer.poll(timeout_s=CONTROL_POLL_S):
+                for record in await consumer.poll(timeout_s=IDLE_POLL_S):
                     await self._obey(record)
         finally:
             await consumer.stop()
@@ -322,7 +320,7 @@ class ExecutionAgent:
 
     async def _commit_often(self) -> None:
         while True:
-            await self._clock.sleep(COMMIT_INTERVAL_S)
+            await self._clock.sleep(self._config.heartbeat_interval_ms / 1000)
             await self._commit(self._live.values())
 
     async def _commit(self, runners: Iterable[ShardRunner]) -> None:

@@ -30,6 +30,7 @@ class ExecutionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     checkpoint_records: Annotated[int, Meta(gt=0)] = 50_000
     risk_timeout_ms: Milliseconds = 5_000
     timer_interval_ms: Milliseconds = 500
+    heartbeat_interval_ms: Milliseconds = 1_000
     outbox: Annotated[int, Meta(gt=0)] = 256
     staging_timeout_ms: Milliseconds = 20_000
     drain_timeout_ms: Milliseconds = 4_000

@@ -20,7 +20,7 @@ from agents.lifecycle.status import dead_letter
 from messages import Bus, Checkpoint, Clock, LoggedStep, NewRecord, Partition, Producer, Record, Step, encode
 from messages.decisions import MAX_STEP_RECORDS, MarketGap, StepInput
 
-REPORTS_POLL_S = 0.05
+REPORTS_POLL_S = 30.0
 
 
 class _Batch(Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class ShardRunner:
         self._ownership: Ownership | None = None
         self._journal = Journal(partition=shard.partition, epoch=0, next_step=0)
         self._outbox: deque[_Batch] = deque()
-        self._sending, self._flushing = asyncio.Event(), asyncio.Lock()
+        self._sending, self._stepped, self._flushing = asyncio.Event(), asyncio.Event(), asyncio.Lock()
         self._room = asyncio.Event()
         self._reports: deque[Record] = deque()
         self._dead: deque[NewRecord] = deque()
@@ -121,6 +121,7 @@ class ShardRunner:
         )
         logged = self.shard.step(step, market, reports)
         header = self._journal.add(logged)
+        self._stepped.set()
         if header is not None:
             self._outbox.append(_Batch(n=step.n, records=_order_records(logged, header)))
             self._sending.set()
@@ -148,6 +149,7 @@ class ShardRunner:
                 first = await self._owned.orders.publish_batch(partition, batch.records)
                 self._orders_to = first + len(batch.records)
                 self._journal.orders_acknowledged(batch.n)
+                self._stepped.set()
                 self._outbox.popleft()
                 self._room.set()
             self._sending.clear()
@@ -164,8 +166,10 @@ class ShardRunner:
             await consumer.stop()
 
     async def flush_often(self) -> None:
-        """Write `decisions` and checkpoints every flush interval until cancelled."""
+        """Write `decisions` and checkpoints at most every flush interval, when there is something, until cancelled."""
         while True:
+            await self._stepped.wait()
+            self._stepped.clear()
             await self._clock.sleep(self._config.flush_interval_ms / 1000)
             await self.flush()
 

@@ -82,7 +82,10 @@ class FeedAgent:
             lane = Lane(Partition("market", number), self._producer, max_waiting=self._config.max_waiting)
             self._lanes.append(lane)
             self._supervisor.spawn(lane.run(), f"{self._agent_id}-lane-{number}")
-        self._supervisor.spawn(beat(self._producer, self._clock, self._heartbeat), f"{self._agent_id}-heartbeat")
+        self._supervisor.spawn(
+            beat(self._producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
+            f"{self._agent_id}-heartbeat",
+        )
 
     async def run(self) -> None:
         """Play the source once; return when all of it is acknowledged, or when stopped. Raises what the bus raises."""

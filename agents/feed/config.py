@@ -31,6 +31,7 @@ class FeedConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_waiting: Count = 4096  # records of one partition that wait to be sent
     progress_every: Count = 500  # messages between two calls of the progress callback
     stop_timeout_s: Annotated[float, Meta(gt=0)] = 5.0
+    heartbeat_interval_ms: Count = 1_000
 
 
 def open_source(config: FeedConfig) -> Source:

@@ -5,16 +5,13 @@ from collections.abc import Callable
 
 from messages import Clock, DeadLetter, Heartbeat, NewRecord, Producer, Record, Retryable, encode, status_key
 
-HEARTBEAT_INTERVAL_S = 1.0
 RETRY_S = 0.5
 MAX_LETTER_BYTES = 512 * 1024
 _log = logging.getLogger(__name__)
 
 
-async def beat(
-    producer: Producer, clock: Clock, heartbeat: Callable[[], Heartbeat], interval_s: float = HEARTBEAT_INTERVAL_S
-) -> None:
-    """Publish what `heartbeat` returns, at once and then every `interval_s` of the clock, until cancelled.
+async def beat(producer: Producer, clock: Clock, heartbeat: Callable[[], Heartbeat], interval_ms: int) -> None:
+    """Publish what `heartbeat` returns, at once and then every `interval_ms` of the clock, until cancelled.
 
     A heartbeat that the bus does not take is missed, and that is its meaning; the next one is tried all the same.
     """
@@ -24,7 +21,7 @@ async def beat(
             await producer.publish("status", NewRecord(key=status_key(message).encode(), value=encode(message)))
         except Retryable as error:
             _log.warning("heartbeat of %s missed: %s", message.agent_id, error)
-        await clock.sleep(interval_s)
+        await clock.sleep(interval_ms / 1000)
 
 
 async def publish_at_last(producer: Producer, clock: Clock, topic: str, record: NewRecord) -> None:

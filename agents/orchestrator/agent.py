@@ -39,7 +39,7 @@ from messages.bus.reading import read_all
 from messages.control import ControlMessage
 from messages.control_fold import ControlFold
 
-POLL_S = 0.25
+POLL_S = 30.0
 READ_TIMEOUT_S = 30.0
 _log = logging.getLogger(__name__)
 
@@ -95,7 +95,10 @@ class OrchestratorAgent:
                 await consumer.stop()
 
         self._tasks.spawn(follow(), f"{self._agent_id}-follow")
-        self._tasks.spawn(beat(self._producer, self._clock, self._heartbeat), f"{self._agent_id}-heartbeat")
+        self._tasks.spawn(
+            beat(self._producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
+            f"{self._agent_id}-heartbeat",
+        )
 
     async def run(self) -> None:
         await self._tasks.wait()

@@ -11,4 +11,4 @@ class OrchestratorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """`replica_timeout_ms`: a replica of Execution whose heartbeat is older doesn't count."""
 
     replica_timeout_ms: Milliseconds = 5_000
-    interval_ms: Milliseconds = 250
+    heartbeat_interval_ms: Milliseconds = 1_000

@@ -43,6 +43,7 @@ from messages.control import PORTFOLIO, ControlMessage, HaltLevel
 from messages.control_fold import ControlFold, HaltInForce
 
 _CONTROL = Partition("control", 0)
+_IDLE_POLL_S = 30.0
 _RISK = Partition("risk", 0)
 
 
@@ -98,7 +99,8 @@ class RiskAgent:
         await self._catch_up(self._clients)
         await self._watch_limits(self._clients)
         self._supervisor.spawn(
-            beat(self._clients.producer, self._clock, self._heartbeat), f"{self._agent_id}-heartbeat"
+            beat(self._clients.producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
+            f"{self._agent_id}-heartbeat",
         )
 
     async def run(self) -> None:
@@ -150,7 +152,7 @@ class RiskAgent:
 
     async def _watch_events(self, clients: _Clients) -> None:
         while True:
-            records = await clients.events.poll(max_records=self._config.batch_records)
+            records = await clients.events.poll(max_records=self._config.batch_records, timeout_s=_IDLE_POLL_S)
             for record in records:
                 if record.topic == "reports":
                     await self._on_report(clients, record)
@@ -161,7 +163,7 @@ class RiskAgent:
 
     async def _watch_market(self, clients: _Clients) -> None:
         while True:
-            records = await clients.market.poll(max_records=self._config.batch_records)
+            records = await clients.market.poll(max_records=self._config.batch_records, timeout_s=_IDLE_POLL_S)
             if records:
                 self._on_market(records)
                 await self._watch_limits(clients)

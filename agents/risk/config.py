@@ -17,3 +17,4 @@ class RiskConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     market_interval_ms: Annotated[int, Meta(ge=0)] = 50
     market_tail_records: Annotated[int, Meta(ge=1)] = 4_096
     batch_records: Annotated[int, Meta(ge=1)] = 1_024
+    heartbeat_interval_ms: Annotated[int, Meta(gt=0)] = 1_000

@@ -38,7 +38,7 @@ from messages import (
     encode,
 )
 
-_POLL_S = 1.0
+_POLL_S = 30.0
 _CATCH_UP_S = 60.0
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -96,7 +96,9 @@ class TrainerAgent:
     async def run(self) -> None:
         self._supervisor.spawn(self._follow_market(), "trainer-market")
         self._supervisor.spawn(self._serve(), "trainer-requests")
-        self._supervisor.spawn(beat(self._producer, self._clock, self._heartbeat), "trainer-heartbeat")
+        self._supervisor.spawn(
+            beat(self._producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms), "trainer-heartbeat"
+        )
         await self._supervisor.wait()
 
     async def stop(self) -> None:

@@ -67,6 +67,7 @@ class TrainerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_ticks: Count = 500_000  # kept for each instrument
     progress_every: Count = 5_000  # timesteps
     run_timeout_s: Annotated[float, Meta(gt=0)] = 1_800.0
+    heartbeat_interval_ms: Count = 1_000
 
 
 class WorkerRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -41,6 +41,7 @@ from messages.orders import OrderMessage
 
 _CONTROL = Partition("control", 0)
 _REPORTS_PER_BATCH = 256
+_IDLE_POLL_S = 30.0
 
 
 class _Clients(Struct, frozen=True, kw_only=True):
@@ -91,7 +92,8 @@ class VenueAgent:
         positions = await self._catch_up(self._clients)
         await self._clients.consumer.assign(positions)
         self._supervisor.spawn(
-            beat(self._clients.producer, self._clock, self._heartbeat), f"{self._agent_id}-heartbeat"
+            beat(self._clients.producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
+            f"{self._agent_id}-heartbeat",
         )
 
     async def run(self) -> None:
@@ -146,7 +148,7 @@ class VenueAgent:
 
     async def _match(self, clients: _Clients) -> None:
         while True:
-            records = await clients.consumer.poll(max_records=self._config.batch_records)
+            records = await clients.consumer.poll(max_records=self._config.batch_records, timeout_s=_IDLE_POLL_S)
             orders: defaultdict[int, list[Record]] = defaultdict(list)
             market: defaultdict[int, list[Record]] = defaultdict(list)
             for record in records:

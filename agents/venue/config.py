@@ -20,4 +20,5 @@ class VenueConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     finished_orders: Annotated[int, Meta(ge=1)] = 4_096
     max_order_age_ms: Annotated[int, Meta(ge=1)] = 5_000
     batch_records: Annotated[int, Meta(ge=1)] = 512
+    heartbeat_interval_ms: Annotated[int, Meta(gt=0)] = 1_000
     bars: BarMatching = BarMatching()
