@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.risk.instruments import Instrument
-from bundles.feature_kernel import ASK, ASK_SIZE, BID, BID_SIZE, IS_QUOTE, KIND, PRICE, SIGNED_SIZE, TS
+from bundles.feature_kernel import ASK, ASK_SIZE, BID, BID_SIZE, IS_BAR, IS_QUOTE, KIND, PRICE, SIGNED_SIZE, TS
 from bundles.features import Floats32, Observer, Rows
 from messages import Refused
 
@@ -57,10 +57,17 @@ def times_ns(rows: Rows) -> npt.NDArray[np.int64]:
 
 
 def prepare(rows: Rows, instrument: Instrument, observer: Observer, latency_ns: int) -> Market:
-    """Return the market of tick rows [T, COLUMNS] in the order of their arrival."""
+    """Return the market of tick rows [T, COLUMNS] in the order of their arrival.
+
+    Where there are only bars, each counts as a quote one price step to either side of its close.
+    """
     observations, ready = observer.observe_all(rows)
+    is_priced = rows[:, KIND] == IS_QUOTE
     bid, ask = rows[:, BID], rows[:, ASK]
-    usable = np.flatnonzero((rows[:, KIND] == IS_QUOTE) & (bid > 0) & (bid <= ask) & ready)
+    if not is_priced.any():
+        is_priced = rows[:, KIND] == IS_BAR
+        bid, ask = bid - instrument.price_step, ask + instrument.price_step
+    usable = np.flatnonzero(is_priced & (bid > 0) & (bid <= ask) & ready)
     ts_ns = times_ns(rows)[usable]
     # Receive times may step back; an order can't be filled at or before the quote that it answers.
     latest = np.maximum.accumulate(ts_ns) if ts_ns.size else ts_ns

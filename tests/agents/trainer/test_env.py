@@ -14,7 +14,7 @@ from agents.trainer.config import EnvironmentConfig
 from agents.trainer.env import MarketEnv
 from agents.trainer.market import Market, NotEnoughTicks, mirrored, prepare
 from bundles.actions import ActionMapping
-from bundles.features import Feature, FeatureSpec, Observer, Rows, TickRing
+from bundles.features import DEFAULT_FEATURES, Feature, FeatureSpec, Observer, Rows, TickRing
 
 CONFIG = EnvironmentConfig(episode_decisions=40)
 SHORT, FLAT, LONG = 0, 1, 2
@@ -164,3 +164,14 @@ def test_the_mirrored_market_moves_the_other_way() -> None:
 def test_too_few_quotes_are_refused(market: Market) -> None:
     with pytest.raises(NotEnoughTicks, match=r"10 usable quotes"):
         MarketEnv([market.part(0, 10)], CONFIG)
+
+
+def test_a_market_of_bars_alone_is_traded_a_step_beside_each_close() -> None:
+    ring = TickRing(2_000)
+    for index in range(600):
+        ring.push_bar(index * 60_000_000_000, 100.0 + index % 3)
+    instrument = Instrument(instrument="B", price_step=0.5, quantity_step=1.0)
+    market = prepare(ring.rows(), instrument, Observer(DEFAULT_FEATURES), 1_000_000)
+    assert len(market.mid) > 400
+    assert set(market.ask - market.bid) == {1.0}
+    assert set(market.mid) == {100.0, 101.0, 102.0}
