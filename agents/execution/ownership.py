@@ -10,7 +10,6 @@ from messages import (
     DecisionBatch,
     FencedProducer,
     NewRecord,
-    Partition,
     Record,
     UnknownMessage,
     decode,
@@ -64,11 +63,6 @@ def valid_records(records: Iterable[Record], epoch: int | None) -> Iterator[tupl
             current = record.offset if message.epoch is None else message.epoch
         elif not isinstance(message, UnknownMessage) and message.epoch == current:
             yield record, message
-
-
-def market_partition(number: int) -> Partition:
-    """Return the shard's partition of `market`."""
-    return Partition("market", number)
 
 
 def batches_of(records: Iterable[Record], epoch: int | None) -> Iterator[DecisionBatch]:

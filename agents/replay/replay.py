@@ -14,7 +14,7 @@ from agents.execution.staging import serving
 from agents.execution.step import ServingBundle
 from agents.replay.player import Mismatch, rederive
 from bundles.loader import load_bundle
-from messages import Claim, LoggedStep, Record
+from messages import LoggedStep, Record
 from messages.decisions import BundleActivated
 
 Records = Callable[[str, int], Sequence[Record]]
@@ -47,7 +47,7 @@ def orders_digest(orders: Mapping[int, Sequence[bytes]]) -> str:
 
 def logged_orders(records: Iterable[Record]) -> list[bytes]:
     """Return the bytes of the valid orders and cancels of one partition of `orders`."""
-    return [record.value for record, message in valid_records(records, None) if not isinstance(message, Claim)]  # type: ignore[misc]
+    return [record.value or b"" for record, _ in valid_records(records, None)]
 
 
 def logged_steps(decisions: Iterable[Record]) -> list[LoggedStep]:
