@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agents.lifecycle import local_kafka
+from agents.lifecycle import local_cluster, local_kafka
 from messages.errors import Refused
 
 IMAGE = "apache/kafka:4.1.0"
@@ -43,7 +43,7 @@ def running_kafka() -> Iterator[str]:
 def own_broker() -> Iterator[local_kafka.LocalBroker]:
     """Yield a local broker of one's own, for tests that freeze or kill it. Its data goes with it."""
     remove_left_behind()
-    directory = local_kafka.HOME / f"test-{os.getpid()}-{local_kafka.free_port()}"
+    directory = _new_directory()
     broker = local_kafka.new_broker(directory)
     try:
         local_kafka.start(broker)
@@ -53,12 +53,31 @@ def own_broker() -> Iterator[local_kafka.LocalBroker]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+@contextmanager
+def own_cluster() -> Iterator[tuple[local_kafka.LocalBroker, ...]]:
+    """Yield three local brokers, one cluster, for tests that freeze or kill some. Their data goes with them."""
+    remove_left_behind()
+    directory = _new_directory()
+    brokers = local_cluster.new_cluster(directory)
+    try:
+        local_cluster.start_all(brokers)
+        yield brokers
+    finally:
+        local_cluster.kill_all(brokers)  # in order it would take long, for data that nobody wants
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _new_directory() -> Path:
+    return local_kafka.HOME / f"test-{os.getpid()}-{local_kafka.free_port()}"
+
+
 def remove_left_behind() -> None:
     """Stop brokers whose test run was killed before it could do so, and remove their data."""
     for directory in local_kafka.HOME.glob("test-*-*"):
         owner = int(directory.name.split("-")[1])
         if not Path(f"/proc/{owner}").exists() and not _is_running(owner):
-            local_kafka.stop(directory)
+            for home in (directory, *directory.glob("node-*")):
+                local_kafka.stop(home)
             shutil.rmtree(directory, ignore_errors=True)
 
 

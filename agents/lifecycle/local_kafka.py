@@ -47,11 +47,21 @@ class LocalKafkaFailed(Retryable):
 
 
 class LocalBroker(Struct, frozen=True, kw_only=True):
-    """One broker: `directory` holds its settings, data, log and pid file."""
+    """One broker, which is a controller too: `directory` holds its settings, data, log and pid file.
+
+    `voters` names every controller of the cluster as `id@host:port`, none means that it is alone. `settings` override
+    or extend server.properties; `format_options` go to the storage tool when the data directory is made (as
+    `--add-scram ...`). All nodes of a cluster have the same `cluster_id`; an empty one is made up.
+    """
 
     directory: Path
     port: int
     controller_port: int
+    node_id: int = 1
+    voters: tuple[str, ...] = ()
+    cluster_id: str = ""
+    settings: dict[str, str] = {}
+    format_options: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -80,10 +90,17 @@ def new_broker(directory: Path) -> LocalBroker:
     return LocalBroker(directory=directory, port=free_port(), controller_port=free_port())
 
 
+def new_cluster_id() -> str:
+    """Return a random cluster id, in Kafka's form of a UUID."""
+    # The zero byte keeps the id from starting with a dash, which the tool would take for an option.
+    return urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")
+
+
 def start(broker: LocalBroker) -> None:
     """Start the broker and return when it accepts connections; nothing happens when it runs already.
 
-    Data of an earlier run in the same directory is kept. Raises LocalKafkaUnavailable or LocalKafkaFailed.
+    Data of an earlier run in the same directory is kept. A node of a cluster accepts connections only when most of its
+    controllers are up: see local_cluster.start_all. Raises LocalKafkaUnavailable or LocalKafkaFailed.
     """
     if _running_pid(broker.directory) is not None:
         return
@@ -92,10 +109,9 @@ def start(broker: LocalBroker) -> None:
     java += ["-cp", f"{_jars()}/*"]
     properties = _write_properties(broker)
     if not (broker.directory / "data" / "meta.properties").exists():
-        # The zero byte keeps the id from starting with a dash, which the tool would take for an option.
-        cluster_id = urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")
-        arguments = ["format", "-t", cluster_id, "-c", str(properties), "--ignore-formatted"]
-        _run([*java, "kafka.tools.StorageTool", *arguments], "formatting the broker's storage")
+        arguments = ["format", "-t", broker.cluster_id or new_cluster_id(), "-c", str(properties), "--ignore-formatted"]
+        command = [*java, "kafka.tools.StorageTool", *arguments, *broker.format_options]
+        _run(command, "formatting the broker's storage")
     log = broker.directory / "broker.log"
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603 - our own command line
@@ -128,6 +144,26 @@ def stop(directory: Path) -> bool:
             any(_is_gone(pid) for _ in range(_STOP_POLLS))
     (directory / "pid").unlink(missing_ok=True)
     return pid is not None
+
+
+def kill(broker: LocalBroker) -> bool:
+    """Kill the broker by SIGKILL and return when it is gone; its data stays. False when none runs."""
+    pid = _running_pid(broker.directory)
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
+        any(_is_gone(pid) for _ in range(_STOP_POLLS))
+    (broker.directory / "pid").unlink(missing_ok=True)
+    return pid is not None
+
+
+def freeze(broker: LocalBroker) -> None:
+    """Let the broker stand still with its connections open, as in a network stall. Raises LocalKafkaFailed."""
+    os.kill(pid_of(broker), signal.SIGSTOP)
+
+
+def thaw(broker: LocalBroker) -> None:
+    """Let a frozen broker go on. Raises LocalKafkaFailed."""
+    os.kill(pid_of(broker), signal.SIGCONT)
 
 
 def pid_of(broker: LocalBroker) -> int:
@@ -182,8 +218,17 @@ def _write_properties(broker: LocalBroker) -> Path:
     broker.directory.mkdir(parents=True, exist_ok=True)
     path = broker.directory / "server.properties"
     template = Template((_FILES / "server.properties").read_text())
-    values = {"PORT": broker.port, "CONTROLLER_PORT": broker.controller_port, "DATA": broker.directory / "data"}
-    path.write_text(template.safe_substitute(values))
+    values = {
+        "NODE_ID": broker.node_id,
+        "VOTERS": ",".join(broker.voters) or f"{broker.node_id}@127.0.0.1:{broker.controller_port}",
+        "PORT": broker.port,
+        "CONTROLLER_PORT": broker.controller_port,
+        "DATA": broker.directory / "data",
+    }
+    changes = [
+        f"{key}={value}\n" for key, value in broker.settings.items()
+    ]  # of two lines with one key the last counts
+    path.write_text("".join([template.safe_substitute(values), *changes]))
     return path
 
 

@@ -47,3 +47,11 @@ async def test_a_broker_that_is_started_again_has_its_records(kafka_url: str) ->
             assert await producer.publish("control", NewRecord(value=b"1")) == offset
             await bus.stop()
             assert local_kafka.stop(broker.directory)
+
+
+def test_settings_come_after_the_files_own_and_a_lone_broker_votes_for_itself(tmp_path: Path) -> None:
+    broker = local_kafka.LocalBroker(directory=tmp_path, port=1, controller_port=2, settings={"num.io.threads": "2"})
+    lines = local_kafka._write_properties(broker).read_text().splitlines()
+    assert {"node.id=1", "controller.quorum.voters=1@127.0.0.1:2"} <= set(lines)
+    assert lines[-1] == "num.io.threads=2"
+    assert not any("$" in line for line in lines)
