@@ -23,7 +23,7 @@ from messages.market import Bar, Observation, Quote, Trade
 from messages.orders import Cancel, Claim, Order, order_id
 from messages.reports import ExecutionReport, ReportStatus
 from messages.risk import Alert, RiskSnapshot
-from messages.status import Heartbeat, RejectCode, Rejected, Staged, Swapped, status_key
+from messages.status import ClientState, Heartbeat, RejectCode, Rejected, Staged, Swapped, status_key
 from messages.topics import TOPICS, Topic
 from messages.training import TrainProgress, TrainRequest, TrainResult
 
@@ -41,6 +41,7 @@ __all__ = [
     "Cancel",
     "Checkpoint",
     "Claim",
+    "ClientState",
     "Clock",
     "Consumer",
     "DeadLetter",

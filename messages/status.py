@@ -1,6 +1,7 @@
 """Topic `status`: who is alive and what they hold. Key = agent id/type, and /digest for Staged, Swapped, Rejected."""
 
 from enum import StrEnum
+from typing import Literal
 
 from msgspec import Struct
 
@@ -34,10 +35,34 @@ class RejectCode(StrEnum):
     TIMED_OUT = "timed-out"
 
 
+ClientKind = Literal["consumer", "member", "producer", "owner"]
+Health = Literal["ok", "stalled"]
+
+
+class ClientState(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One client of an agent's bus. `since_ns`: when it stalled, ns since the epoch; 0 while it is well.
+
+    `handled`: records read, or sends acknowledged. `behind`: records between positions and ends when these were last
+    asked for, or sends not acknowledged. `timeouts` counts BusTimeouts. An `owner` (a fenced producer) is never
+    rebuilt: its shard recovers with a new Claim.
+    """
+
+    name: str
+    kind: ClientKind
+    state: Health = "ok"
+    reason: str = ""
+    since_ns: int = 0
+    rebuilds: int = 0
+    handled: int = 0
+    behind: int = 0
+    timeouts: int = 0
+
+
 class Heartbeat(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """An agent is alive. Written by all; read by orchestrator, execution, console.
 
-    `partitions` and `staged` (digests) are Execution's; `ts` in ns.
+    `partitions` and `staged` (digests) are Execution's; `ts` in ns. `clients`: those of its bus that are stalled or
+    were rebuilt. `loop_late_ms`: the most that the agent's event loop was late since the last heartbeat.
     """
 
     agent_id: Name
@@ -46,6 +71,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True)
     state: Name
     partitions: tuple[PartitionIndex, ...] = ()
     staged: tuple[Digest, ...] = ()
+    clients: tuple[ClientState, ...] = ()
+    loop_late_ms: float | None = None
 
 
 class Staged(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

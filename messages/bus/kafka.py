@@ -10,6 +10,7 @@ from messages.bus.kafka_consumer import KafkaConsumer
 from messages.bus.kafka_producer import KafkaProducer
 from messages.bus.protocol import Consumer, FencedProducer, Producer, RebalanceListener, TopicState
 from messages.errors import BusUnavailable, Refused
+from messages.status import ClientState
 from messages.topics import Topic
 
 SCHEME = "kafka://"
@@ -87,6 +88,9 @@ class KafkaBus:
 
     async def describe_topics(self, names: Iterable[str]) -> dict[str, TopicState]:
         return await self._admin.describe(names)
+
+    def health(self) -> tuple[ClientState, ...]:
+        return ()
 
     async def stop(self) -> None:
         self._stopped = True

@@ -20,6 +20,7 @@ from messages.bus.protocol import (
 )
 from messages.clock import Clock, SystemClock
 from messages.errors import BusUnavailable, PartitionLost, ProducerFenced, Refused, TopicMismatch
+from messages.status import ClientState
 from messages.topics import Topic
 
 _SETTLE_ROUNDS = 4
@@ -199,6 +200,9 @@ class MemoryBus:
 
     async def describe_topics(self, names: Iterable[str]) -> dict[str, TopicState]:
         return {name: state for name in names if (state := self.broker.state(name)) is not None}
+
+    def health(self) -> tuple[ClientState, ...]:
+        return ()  # nothing between a client and its log that could stall
 
     async def stop(self) -> None: ...
 

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from msgspec import Struct
 
 from messages.codec import Headers
+from messages.status import ClientState
 from messages.topics import Topic
 
 MAX_BATCH_BYTES = 1_000_000  # what one append may hold in all; brokers take 1 MiB by default
@@ -184,6 +185,10 @@ class Bus(Protocol):
 
     async def describe_topics(self, names: Iterable[str]) -> dict[str, TopicState]:
         """Return the state of those that exist."""
+        ...
+
+    def health(self) -> tuple[ClientState, ...]:
+        """Return how each open producer and consumer is: what is stalled is rebuilt by the bus itself."""
         ...
 
     async def stop(self) -> None:
