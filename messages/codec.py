@@ -1,15 +1,16 @@
 """Bytes <-> messages: JSON by default, msgpack by header; decoders are made once for each topic."""
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from math import isfinite
+from operator import attrgetter
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
 
 from messages.errors import BadMessage, NotFinite
-from messages.topics import topic_named
+from messages.topics import TOPICS, topic_named
 
 CONTENT_TYPE = "content-type"
 JSON = b"application/json"
@@ -19,6 +20,7 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 
 Headers = tuple[tuple[str, bytes], ...]
 
+_UNREADABLE = (msgspec.DecodeError, RecursionError, ValueError, OverflowError)  # UnicodeDecodeError is a ValueError
 _json_encoder = msgspec.json.Encoder()
 _msgpack_encoder = msgspec.msgpack.Encoder()
 
@@ -42,47 +44,62 @@ def encode(message: Struct, content_type: bytes = JSON) -> bytes:
 def decode(topic: str, value: bytes | None, headers: Headers = ()) -> Any:
     """Return the message that `value` holds: one of the topic's types, or UnknownMessage.
 
-    Raises BadMessage for everything else that bytes can be, and NotFinite for NaN and infinity.
+    Of duplicate keys the last counts. Raises BadMessage for everything else that bytes can be, and NotFinite for NaN
+    and infinity.
     """
-    if value is None:
-        raise BadMessage(topic, "the record has no value")
-    if len(value) > MAX_MESSAGE_BYTES:
-        raise BadMessage(topic, f"{len(value)} bytes are over the limit of {MAX_MESSAGE_BYTES}")
-    json_decoder, msgpack_decoder = _decoders(topic)
-    decoder: Any = json_decoder
-    if headers:
-        content_type = next((header for name, header in headers if name == CONTENT_TYPE), JSON)
-        if content_type == MSGPACK:
-            decoder = msgpack_decoder
-        elif content_type != JSON:
-            raise BadMessage(topic, f"content-type {content_type!r} is neither {JSON!r} nor {MSGPACK!r}")
+    if value is None or len(value) > MAX_MESSAGE_BYTES:
+        raise BadMessage(topic, "the record has no value" if value is None else _too_long(value))
     try:
-        message = decoder.decode(value)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError, OverflowError) as error:
-        return _unknown_or_raise(topic, decoder, value, error)
-    if decoder is msgpack_decoder:  # JSON can't write NaN or infinity, and its parser refuses what overflows
-        check_finite(message)
+        if headers and _is_msgpack(topic, headers):
+            return _decode_msgpack(topic, value)
+        return _from_json[topic](value)  # JSON can't write NaN or infinity, and its parser refuses what overflows
+    except _UNREADABLE as error:
+        return _unknown_or_raise(topic, msgspec.json.decode, value, error)
+    except KeyError:
+        topic_named(topic)  # says what topics there are
+        raise
+
+
+def _too_long(value: bytes) -> str:
+    return f"{len(value)} bytes are over the limit of {MAX_MESSAGE_BYTES}"
+
+
+def _is_msgpack(topic: str, headers: Headers) -> bool:
+    for name, content_type in headers:
+        if name == CONTENT_TYPE:
+            if content_type == MSGPACK:
+                return True
+            if content_type != JSON:
+                raise BadMessage(topic, f"content-type {content_type!r} is neither {JSON!r} nor {MSGPACK!r}")
+            return False
+    return False
+
+
+def _decode_msgpack(topic: str, value: bytes) -> Any:
+    try:
+        message = _from_msgpack[topic](value)
+    except _UNREADABLE as error:
+        return _unknown_or_raise(topic, msgspec.msgpack.decode, value, error)
+    check_finite(message)
     return message
 
 
-def _unknown_or_raise(topic: str, decoder: Any, value: bytes, error: Exception) -> UnknownMessage:
+def _unknown_or_raise(topic: str, read: Callable[..., Any], value: bytes, error: Exception) -> UnknownMessage:
     try:
-        tagged: str = (
-            (msgspec.msgpack if isinstance(decoder, msgspec.msgpack.Decoder) else msgspec.json)
-            .decode(value, type=_Tagged)
-            .type
-        )
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError, OverflowError):
+        tagged: str = read(value, type=_Tagged).type
+    except _UNREADABLE:
         raise BadMessage(topic, str(error) or type(error).__name__) from error
-    if tagged in {message.__name__ for message in topic_named(topic).messages}:
+    if tagged in {message.__name__ for message in TOPICS[topic].messages}:
         raise BadMessage(topic, str(error)) from error
     return UnknownMessage(tagged)
 
 
-@cache
-def _decoders(topic: str) -> tuple[msgspec.json.Decoder[Any], msgspec.msgpack.Decoder[Any]]:
-    union: Any = Union[topic_named(topic).messages]  # noqa: UP007 - built at run time
-    return msgspec.json.Decoder(union), msgspec.msgpack.Decoder(union)
+def _decoders(make: Callable[[Any], Any]) -> dict[str, Callable[[bytes], Any]]:
+    """Return the `decode` of a decoder for each topic: the hot path is one look-up and one call."""
+    return {name: make(Union[topic.messages]).decode for name, topic in TOPICS.items()}  # noqa: UP007 - at run time
+
+
+_from_json, _from_msgpack = _decoders(msgspec.json.Decoder), _decoders(msgspec.msgpack.Decoder)
 
 
 def check_finite(message: Struct) -> None:
@@ -97,25 +114,38 @@ Check = Callable[[Any], None]
 @cache
 def _finite_checks(kind: type[Struct]) -> tuple[Check, ...]:
     hints = get_type_hints(kind)
-    return tuple(check for name, hint in hints.items() if (check := _field_check(kind, name, hint)) is not None)
+    plain = [name for name, hint in hints.items() if hint is float]
+    nested = [name for name, hint in hints.items() if hint is not float and _may_hold_floats(hint)]
+    return (*([_plain_check(kind, plain)] if plain else []), *(_nested_check(kind, name) for name in nested))
 
 
-def _field_check(kind: type[Struct], name: str, hint: Any) -> Check | None:
-    leaves = set(_leaves(hint))
-    if hint is float:
+def _may_hold_floats(hint: Any) -> bool:
+    return any(leaf is float or (isinstance(leaf, type) and issubclass(leaf, Struct)) for leaf in _leaves(hint))
 
-        def check_float(message: Any) -> None:
-            if not math.isfinite(getattr(message, name)):
-                raise NotFinite(kind.__name__, name, getattr(message, name))
 
-        return check_float
-    if not any(leaf is float or (isinstance(leaf, type) and issubclass(leaf, Struct)) for leaf in leaves):
-        return None
+def _plain_check(kind: type[Struct], names: Sequence[str]) -> Check:
+    """One sum tells whether all are finite; only where it is not (or has overflowed) each is looked at."""
+    values_of = attrgetter(names[0], *names)  # a tuple even of one
+
+    def check_plain(message: Any) -> None:
+        if not isfinite(sum(values_of(message))):
+            for name in names:
+                if not isfinite(value := getattr(message, name)):
+                    raise NotFinite(kind.__name__, name, value)
+
+    return check_plain
+
+
+def _nested_check(kind: type[Struct], name: str) -> Check:
+    value_of = attrgetter(name)
 
     def check_nested(message: Any) -> None:
-        for value in _flatten(getattr(message, name)):
+        content = value_of(message)
+        if content is None:
+            return
+        for value in _flatten(content):
             if isinstance(value, float):
-                if not math.isfinite(value):
+                if not isfinite(value):
                     raise NotFinite(kind.__name__, name, value)
             elif isinstance(value, Struct):
                 check_finite(value)

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from messages.fields import Digest, Name, Nanoseconds
+from messages.fields import Digest, Name, Nanoseconds, Offset
 
-Expects = Annotated[int, Meta(ge=-1, description="offset of the last record seen for the key; -1: none")]
+Expects = Annotated[int, Meta(ge=-1, le=2**63 - 1, description="offset of the last record seen for the key; -1: none")]
 Scope = Annotated[str, Meta(pattern="^(portfolio|strategy:.+|instrument:.+)$", max_length=160)]
 HaltLevel = Literal["reducing", "halted"]
 PORTFOLIO: Scope = "portfolio"
@@ -59,7 +59,7 @@ class Resume(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Clears exactly the Halts whose offsets it names. Key halt/SCOPE/WRITER of its author."""
 
     scope: Scope
-    clears: tuple[int, ...]
+    clears: tuple[Offset, ...]
     who: Name
     reason: str
     ts: Nanoseconds
@@ -90,7 +90,7 @@ class Override(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 class Limits(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Replaces numbers of the limits file at run time. Key limits. `version` grows by one each time."""
 
-    version: Annotated[int, Meta(ge=1)]
+    version: Annotated[int, Meta(ge=1, le=2**63 - 1)]
     changes: dict[str, float]
     who: Name
     reason: str

@@ -5,7 +5,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from messages.control import ControlMessage
-from messages.fields import Digest, Name, Nanoseconds, Offset, PartitionIndex, Sequence
+from messages.fields import Digest, Integer, Name, Nanoseconds, Offset, PartitionIndex, Sequence
 from messages.orders import Cancel, Claim, Order
 
 MAX_STEP_RECORDS = 64
@@ -149,7 +149,7 @@ class DecisionBatch(Struct, frozen=True, kw_only=True, tag=True):
 
     partition: PartitionIndex
     epoch: Offset
-    logic_version: int
+    logic_version: Integer
     steps: tuple[LoggedStep, ...]
 
 

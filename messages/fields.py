@@ -7,6 +7,7 @@ from msgspec import Meta
 Nanoseconds = Annotated[int, Meta(ge=0, le=2**63 - 1, description="integer nanoseconds since the epoch, UTC")]
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1, description="Kafka offset")]
 PartitionIndex = Annotated[int, Meta(ge=0, le=2**31 - 1, description="Kafka partition")]
+Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="sha256, lower-case hex")]

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from messages.fields import Name, Nanoseconds
+from messages.fields import Integer, Name, Nanoseconds, Offset
 
 
 class PositionView(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,12 +38,12 @@ class RiskSnapshot(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     net_exposure: float
     drawdown: float
     daily_loss: float
-    loss_streak: int
+    loss_streak: Integer
     positions: tuple[PositionView, ...] = ()
     peak_equity: float | None = None
     day_start_equity: float | None = None
-    day: int | None = None
-    control_offset: int | None = None
+    day: Integer | None = None
+    control_offset: Offset | None = None
 
 
 class Alert(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

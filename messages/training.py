@@ -20,7 +20,7 @@ class TrainRequest(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     strategy: Name
     instruments: Annotated[tuple[Name, ...], Meta(min_length=1)]
     algorithm: Algorithm
-    timesteps: Annotated[int, Meta(ge=1)]
+    timesteps: Annotated[int, Meta(ge=1, le=2**63 - 1)]
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)]
     sequence: Sequence
     ts: Nanoseconds
@@ -33,8 +33,8 @@ class TrainProgress(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=T
 
     run_id: Name
     ts: Nanoseconds
-    timesteps_done: int
-    timesteps_total: int
+    timesteps_done: Sequence
+    timesteps_total: Sequence
     mean_reward: float | None = None
 
 
