@@ -82,6 +82,7 @@ class Log:
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_uncommitted",
                 "fetch.wait.max.ms": 50,
+                "reconnect.backoff.max.ms": 500,
             }
         )
         self._consumer.assign(self._partitions)

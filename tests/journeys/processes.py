@@ -85,6 +85,10 @@ class Agents:
         process.kill()
         self._processes.remove(process)
 
+    def forget(self, process: AgentProcess) -> None:
+        """Leave a process to the caller, who ends it."""
+        self._processes.remove(process)
+
     def freeze(self, process: AgentProcess) -> None:
         """Stop a process from running, as it happens to a machine that swaps or is moved: it does not notice."""
         process.signal(signal.SIGSTOP)
