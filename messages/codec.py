@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from math import isfinite
 from operator import attrgetter
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -94,9 +94,25 @@ def _unknown_or_raise(topic: str, read: Callable[..., Any], value: bytes, error:
     return UnknownMessage(tagged)
 
 
+class _Nameless(Struct, frozen=True, tag=""):
+    """Stands beside a topic's only type: of a lone type msgspec would not require the tag."""
+
+
 def _decoders(make: Callable[[Any], Any]) -> dict[str, Callable[[bytes], Any]]:
     """Return the `decode` of a decoder for each topic: the hot path is one look-up and one call."""
-    return {name: make(Union[topic.messages]).decode for name, topic in TOPICS.items()}  # noqa: UP007 - at run time
+    return {name: _decoder(make, topic.messages) for name, topic in TOPICS.items()}
+
+
+def _decoder(make: Callable[[Any], Any], kinds: tuple[type[Struct], ...]) -> Callable[[bytes], Any]:
+    if len(kinds) > 1:
+        return cast("Callable[[bytes], Any]", make(Union[kinds]).decode)  # noqa: UP007 - at run time
+    read = make(Union[(*kinds, _Nameless)]).decode
+
+    def read_lone(value: bytes) -> Any:
+        message = read(value)
+        return UnknownMessage("") if type(message) is _Nameless else message
+
+    return read_lone
 
 
 _from_json, _from_msgpack = _decoders(msgspec.json.Decoder), _decoders(msgspec.msgpack.Decoder)

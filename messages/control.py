@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from messages.fields import Digest, Name, Nanoseconds, Offset
+from messages.fields import Digest, Money, Name, Nanoseconds, Offset, Price, Units
 
 Expects = Annotated[int, Meta(ge=-1, le=2**63 - 1, description="offset of the last record seen for the key; -1: none")]
 Scope = Annotated[str, Meta(pattern="^(portfolio|strategy:.+|instrument:.+)$", max_length=160)]
@@ -13,7 +13,10 @@ PORTFOLIO: Scope = "portfolio"
 
 
 class LogStarted(Struct, frozen=True, kw_only=True, tag=True):
-    """First record of `control`: the random id of this log, part of every order id. Written by `topics create`."""
+    """First record of `control`: the random id of this log, part of every order id. Key log.
+
+    Written by operators (`topics create`); read by all.
+    """
 
     log_id: Name
 
@@ -21,7 +24,7 @@ class LogStarted(Struct, frozen=True, kw_only=True, tag=True):
 class Rollout(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Stage this bundle for a strategy: verify, load and warm it. Key rollout/STRATEGY.
 
-    Written by orchestrator and operators; read by execution, which answers Staged or Rejected.
+    Written by orchestrator and operators; read by execution, which answers Staged or Rejected. `ts` in ns.
     """
 
     strategy: Name
@@ -34,7 +37,10 @@ class Rollout(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class Activate(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Trade an instrument with a staged bundle from the next step on. Key active/STRATEGY/INSTRUMENT."""
+    """Trade an instrument with a staged bundle from the next step on. Key active/STRATEGY/INSTRUMENT.
+
+    Written by orchestrator and operators; read by all. `ts` in ns.
+    """
 
     strategy: Name
     instrument: Name
@@ -46,7 +52,10 @@ class Activate(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class Halt(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Stop trading (`halted`) or allow only what reduces (`reducing`). Latches. Key halt/SCOPE/WRITER."""
+    """Stop trading (`halted`) or allow only what reduces (`reducing`). Latches. Key halt/SCOPE/WRITER.
+
+    Written by risk and operators; read by all. `ts` in ns.
+    """
 
     scope: Scope
     level: HaltLevel
@@ -56,7 +65,10 @@ class Halt(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class Resume(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Clears exactly the Halts whose offsets it names. Key halt/SCOPE/WRITER of its author."""
+    """Clears exactly the Halts whose offsets it names. Key halt/SCOPE/WRITER of its author.
+
+    Written by operators; read by all. `ts` in ns.
+    """
 
     scope: Scope
     clears: tuple[Offset, ...]
@@ -66,7 +78,10 @@ class Resume(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class Flatten(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """A switch: while on, Execution closes positions of the scope with reduce-only orders. Key flatten/SCOPE."""
+    """A switch: while on, Execution closes positions of the scope with reduce-only orders. Key flatten/SCOPE.
+
+    Written by operators; read by all. `ts` in ns.
+    """
 
     scope: Scope
     on: bool
@@ -76,7 +91,10 @@ class Flatten(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class Override(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Sets a target position (units) by hand; `target` null releases. Key override/STRATEGY/INSTRUMENT."""
+    """Sets a target position (units) by hand; `target` null releases. Key override/STRATEGY/INSTRUMENT.
+
+    Written by operators; read by all. `ts` in ns.
+    """
 
     strategy: Name
     instrument: Name
@@ -84,30 +102,36 @@ class Override(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     who: Name
     reason: str
     ts: Nanoseconds
-    target: float | None = None
+    target: Units | None = None
 
 
 class Limits(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Replaces numbers of the limits file at run time. Key limits. `version` grows by one each time."""
+    """Replaces numbers of the limits file at run time. Key limits. `version` grows by one each time.
 
-    version: Annotated[int, Meta(ge=1, le=2**63 - 1)]
-    changes: dict[str, float]
+    Written by operators; read by all. `changes` in the units of the limits that they name; `ts` in ns.
+    """
+
+    version: Annotated[int, Meta(ge=1, le=2**63 - 1, description="ordinal number, counts up")]
+    changes: dict[str, Annotated[float, Meta(description="in the unit of the limit")]]
     who: Name
     reason: str
     ts: Nanoseconds
 
 
 class Adjust(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """A correction by hand of cash (currency) or a position (units), with a name and a reason. Key adjust/ID."""
+    """A correction by hand of cash (currency) or a position (units), with a name and a reason. Key adjust/ID.
+
+    Written by operators; read by all. `price` in the quote currency; `ts` in ns.
+    """
 
     adjust_id: Name
     who: Name
     reason: str
     ts: Nanoseconds
-    cash: float = 0.0
+    cash: Money = 0.0
     instrument: Name | None = None
-    quantity: float = 0.0
-    price: float = 0.0
+    quantity: Units = 0.0
+    price: Price = 0.0
 
 
 ControlMessage = LogStarted | Rollout | Activate | Halt | Resume | Flatten | Override | Limits | Adjust

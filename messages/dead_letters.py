@@ -6,7 +6,10 @@ from messages.fields import Name, Nanoseconds, Offset, PartitionIndex
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """One refused record with its original bytes (base64 in JSON) and the reason. Written by all; read by people."""
+    """One refused record with its original bytes (base64 in JSON) and the reason. Written by all; read by people.
+
+    `ts` in ns.
+    """
 
     topic: Name
     partition: PartitionIndex

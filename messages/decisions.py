@@ -1,14 +1,17 @@
 """Topic `decisions`: every step of a shard, enough to derive its orders again. Partition = the shard's."""
 
 from enum import StrEnum
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from messages.control import ControlMessage
 from messages.fields import Digest, Integer, Name, Nanoseconds, Offset, PartitionIndex, Sequence
 from messages.orders import Cancel, Claim, Order
 
 MAX_STEP_RECORDS = 64
+InLimitsUnit = Annotated[float, Meta(description="in the unit of the limit")]
+Action = Annotated[float, Meta(description="as the policy answers, in the units of its action space")]
 
 
 class OutcomeCode(StrEnum):
@@ -60,8 +63,8 @@ class Denial(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A refused order: the code, and the limit and the value that would have resulted, in the limit's unit."""
 
     code: DenialCode
-    limit: float | None = None
-    resulting: float | None = None
+    limit: InLimitsUnit | None = None
+    resulting: InLimitsUnit | None = None
 
     def __str__(self) -> str:
         """Return e.g. `MAX_POSITION limit=0.5 resulting=0.6`."""
@@ -127,8 +130,8 @@ class Decision(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     outcome: OutcomeCode
     denial: Denial | None = None
-    action: tuple[float, ...] | None = None
-    target: int | None = None
+    action: tuple[Action, ...] | None = None
+    target: Annotated[Integer, Meta(description="lots, negative: short")] | None = None
 
 
 class LoggedStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -149,7 +152,7 @@ class DecisionBatch(Struct, frozen=True, kw_only=True, tag=True):
 
     partition: PartitionIndex
     epoch: Offset
-    logic_version: Integer
+    logic_version: Annotated[Integer, Meta(description="LOGIC_VERSION of the writer")]
     steps: tuple[LoggedStep, ...]
 
 

@@ -27,7 +27,8 @@ class Quote(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 class Trade(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """One public trade. Written by feeders; read by execution, risk, venue, trainer.
 
-    `aggressor` is the side of the order that took liquidity.
+    `price` in the quote currency, `size` in units of the instrument, times in ns. `aggressor` is the side of the order
+    that took liquidity.
     """
 
     instrument: Name
@@ -42,7 +43,8 @@ class Trade(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 class Bar(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Open, high, low, close, volume of one interval, published at its close (`ts_recv`, ns).
 
-    Written by feeders; read by execution, risk, venue, trainer.
+    Written by feeders; read by execution, risk, venue, trainer. Prices in the quote currency, `volume` in units of the
+    instrument.
     """
 
     instrument: Name
@@ -62,7 +64,9 @@ class Observation(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tru
 
     instrument: Name
     ts_recv: Nanoseconds
-    values: Annotated[tuple[float, ...], Meta(min_length=1, max_length=65536)]
+    values: Annotated[
+        tuple[float, ...], Meta(min_length=1, max_length=65536, description="in the units of its features")
+    ]
 
 
 MarketMessage = Quote | Trade | Bar | Observation

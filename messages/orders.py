@@ -46,7 +46,10 @@ class Order(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class Cancel(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Asks the venue to cancel what is left of an order. Written by execution; read by venue adapters, risk."""
+    """Asks the venue to cancel what is left of an order. Written by execution; read by venue adapters, risk, execution.
+
+    `seq` and `epoch` as in Order: one numbering over both.
+    """
 
     cancel_id: Name
     seq: Sequence
@@ -57,9 +60,10 @@ class Cancel(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class Claim(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """A new owner takes a shard and voids what older owners append later. Written by execution.
+    """A new owner takes a shard and voids what older owners append later.
 
-    On `orders` the offset that the Claim gets is the new epoch; on `decisions` the Claim names it in `epoch`.
+    Written by execution; read by venue adapters, risk, execution, replay, audit, monitoring. On `orders` the offset
+    that the Claim gets is the new epoch; on `decisions` the Claim names it in `epoch`.
     """
 
     owner: Name

@@ -6,6 +6,7 @@ from typing import Literal
 from msgspec import Struct
 
 from messages.fields import (
+    Money,
     Name,
     Nanoseconds,
     Offset,
@@ -66,7 +67,7 @@ class ExecutionReport(Struct, frozen=True, kw_only=True, tag=True, omit_defaults
     report_seq: Sequence
     cumulative_quantity: Size
     average_price: Price
-    cumulative_fee: float
+    cumulative_fee: Money
     leaves_quantity: Size
     order: OrderPosition
     last_quantity: PositiveSize | None = None

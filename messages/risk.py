@@ -1,22 +1,22 @@
 """Topic `risk`: what Risk sees. Key = scope for RiskSnapshot, alert id for Alert."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from messages.fields import Integer, Name, Nanoseconds, Offset
+from messages.fields import Count, Fraction, Integer, Money, Name, Nanoseconds, Offset, Price, Units
 
 
 class PositionView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One instrument's position: quantity in units, average price, PnL and fees in the currency."""
 
     instrument: Name
-    quantity: float
-    average_price: float
-    realized_pnl: float
-    unrealized_pnl: float
-    fees: float
-    mark: float | None = None
+    quantity: Units
+    average_price: Price
+    realized_pnl: Money
+    unrealized_pnl: Money
+    fees: Money
+    mark: Price | None = None
 
 
 class RiskSnapshot(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -29,25 +29,28 @@ class RiskSnapshot(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
 
     scope: Name
     ts: Nanoseconds
-    equity: float
-    cash: float
-    realized_pnl: float
-    unrealized_pnl: float
-    fees: float
-    gross_exposure: float
-    net_exposure: float
-    drawdown: float
-    daily_loss: float
-    loss_streak: Integer
+    equity: Money
+    cash: Money
+    realized_pnl: Money
+    unrealized_pnl: Money
+    fees: Money
+    gross_exposure: Money
+    net_exposure: Money
+    drawdown: Fraction
+    daily_loss: Money
+    loss_streak: Count
     positions: tuple[PositionView, ...] = ()
-    peak_equity: float | None = None
-    day_start_equity: float | None = None
-    day: Integer | None = None
+    peak_equity: Money | None = None
+    day_start_equity: Money | None = None
+    day: Annotated[Integer, Meta(description="days since the epoch")] | None = None
     control_offset: Offset | None = None
 
 
 class Alert(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Something a person should know. Written by risk, execution, orchestrator; read by console, people."""
+    """Something a person should know. Written by risk, execution, orchestrator; read by orchestrator, console.
+
+    `ts` in ns.
+    """
 
     alert_id: Name
     ts: Nanoseconds

@@ -1,11 +1,11 @@
 """Topic `status`: who is alive and what they hold. Key = agent id/type, and /digest for Staged, Swapped, Rejected."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from messages.fields import Digest, Name, Nanoseconds, Offset, PartitionIndex, Sequence
+from messages.fields import Count, Digest, Milliseconds, Name, Nanoseconds, Offset, PartitionIndex, Sequence
 
 
 class RejectCode(StrEnum):
@@ -51,11 +51,11 @@ class ClientState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: ClientKind
     state: Health = "ok"
     reason: str = ""
-    since_ns: int = 0
-    rebuilds: int = 0
-    handled: int = 0
-    behind: int = 0
-    timeouts: int = 0
+    since_ns: Nanoseconds = 0
+    rebuilds: Count = 0
+    handled: Count = 0
+    behind: Count = 0
+    timeouts: Count = 0
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -72,22 +72,28 @@ class Heartbeat(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True)
     partitions: tuple[PartitionIndex, ...] = ()
     staged: tuple[Digest, ...] = ()
     clients: tuple[ClientState, ...] = ()
-    loop_late_ms: float | None = None
+    loop_late_ms: Milliseconds | None = None
 
 
 class Staged(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """A replica has verified, loaded and warmed a bundle. Written by execution; read by orchestrator."""
+    """A replica has verified, loaded and warmed a bundle. Written by execution; read by orchestrator, console.
+
+    `ts` in ns; `staging_ms` from the Rollout to ready.
+    """
 
     agent_id: Name
     strategy: Name
     bundle_id: Name
     sha256: Digest
     ts: Nanoseconds
-    staging_ms: float
+    staging_ms: Milliseconds
 
 
 class Swapped(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """A shard trades with a new bundle from market offset `market_from`, step `n`. Written by execution."""
+    """A shard trades with a new bundle from market offset `market_from`, step `n`.
+
+    Written by execution; read by orchestrator, console. `ts` in ns.
+    """
 
     agent_id: Name
     partition: PartitionIndex
@@ -98,11 +104,14 @@ class Swapped(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     n: Sequence
     market_from: Offset
     ts: Nanoseconds
-    swap_us: float
+    swap_us: Annotated[float, Meta(ge=0, description="microseconds")]
 
 
 class Rejected(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """A bundle was refused; the old policy keeps trading. Written by execution and orchestrator."""
+    """A bundle was refused; the old policy keeps trading.
+
+    Written by execution and orchestrator; read by orchestrator, console. `ts` in ns.
+    """
 
     agent_id: Name
     strategy: Name

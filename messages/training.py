@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from messages.fields import Digest, Name, Nanoseconds, Sequence
+from messages.fields import Count, Digest, Name, Nanoseconds, Sequence
 
 Algorithm = Literal["dqn", "ppo", "a2c", "sac", "td3"]
 
@@ -20,8 +20,8 @@ class TrainRequest(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
     strategy: Name
     instruments: Annotated[tuple[Name, ...], Meta(min_length=1)]
     algorithm: Algorithm
-    timesteps: Annotated[int, Meta(ge=1, le=2**63 - 1)]
-    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    timesteps: Annotated[int, Meta(ge=1, le=2**63 - 1, description="steps of the environment")]
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1, description="seed of all randomness")]
     sequence: Sequence
     ts: Nanoseconds
     data_to: Nanoseconds | None = None
@@ -29,17 +29,23 @@ class TrainRequest(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
 
 
 class TrainProgress(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """How far a run is. Written by trainer; read by console. `mean_reward` per episode, null before the first."""
+    """How far a run is. Written by trainer; read by orchestrator, console.
+
+    `mean_reward` per episode, null before the first; `ts` in ns.
+    """
 
     run_id: Name
     ts: Nanoseconds
-    timesteps_done: Sequence
-    timesteps_total: Sequence
-    mean_reward: float | None = None
+    timesteps_done: Count
+    timesteps_total: Count
+    mean_reward: Annotated[float, Meta(description="reward of an episode")] | None = None
 
 
 class TrainResult(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """How a run ended. Written by trainer; read by orchestrator, console. `figures` are held-out evaluation numbers."""
+    """How a run ended. Written by trainer; read by orchestrator, console. `ts` in ns.
+
+    `figures` are held-out evaluation numbers.
+    """
 
     run_id: Name
     ts: Nanoseconds
@@ -48,7 +54,7 @@ class TrainResult(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tru
     sha256: Digest | None = None
     uri: str | None = None
     reason: str | None = None
-    figures: dict[str, float] = {}
+    figures: dict[str, Annotated[float, Meta(description="in the unit of the figure")]] = {}
 
 
 TrainingMessage = TrainRequest | TrainProgress | TrainResult
