@@ -18,8 +18,12 @@ from agents.risk.instruments import Instrument, instruments_by_name
 from agents.risk.limits import Limits
 from agents.trainer.config import TrainerConfig
 from agents.venue.config import VenueConfig
+from messages import Secret, Security
+from messages.bus.security import SecurityError
 
 PREFIX = "TICKPILOT_"
+# Taken as they are: YAML would make a number of the password 1234, and a comment of #1234.
+_TEXTS = frozenset({("security", "password"), ("security", "key_password"), ("security", "username")})
 _NOT_SETTINGS = frozenset({"TICKPILOT_DATA", "TICKPILOT_SETTINGS"})
 
 
@@ -34,6 +38,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefix: str = ""
     shards: Annotated[int, Meta(ge=1, le=4096)] = 4
     replication: Annotated[int, Meta(ge=1, le=9)] = 1
+    security: Security = Security()
     instruments: tuple[Instrument, ...] = ()
     strategies: dict[str, tuple[str, ...]] = {}
     cash: float = 100_000.0
@@ -78,9 +83,10 @@ def read_settings(path: str | Path | None, environment: Mapping[str, str] = os.e
     raw: Any = {}
     if path is not None:
         try:
-            raw = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(where, str(error)) from error
+        raw = _yaml(where, text) or {}
     if not isinstance(raw, dict):
         raise SettingsError(where, f"must hold keys and values, found {type(raw).__name__}")
     for name, value in sorted(environment.items()):
@@ -92,11 +98,39 @@ def read_settings(path: str | Path | None, environment: Mapping[str, str] = os.e
 def parse_settings(raw: Mapping[str, Any], where: str = "file") -> Settings:
     """Return checked settings from plain values. Raises SettingsError."""
     try:
-        settings = msgspec.convert(dict(raw), Settings)
-    except msgspec.ValidationError as error:
+        settings = msgspec.convert(dict(raw), Settings, dec_hook=_secret)
+    except (msgspec.ValidationError, SecurityError) as error:
         raise SettingsError(where, str(error)) from error
     _ = settings.strategy_of
     return settings
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """Return the settings as plain values for people to read: secrets are not among them."""
+    values: dict[str, Any] = msgspec.to_builtins(settings, enc_hook=repr)
+    return values
+
+
+def without_security(settings: Settings) -> Settings:
+    """Return the settings as they may be written down: how to log in stays behind."""
+    return msgspec.structs.replace(settings, security=Security())
+
+
+def _secret(kind: type, value: Any) -> Any:
+    if kind is not Secret:
+        raise NotImplementedError
+    if not isinstance(value, str):
+        raise TypeError("a secret must be text; put it in quotes")
+    return Secret(value)
+
+
+def _yaml(where: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:  # its text quotes the lines around, where a password may stand
+        mark: Any = getattr(error, "problem_mark", None)
+        place = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
+        raise SettingsError(where, f"is no YAML: {getattr(error, 'problem', 'unreadable')}{place}") from None
 
 
 def _override(raw: dict[str, Any], name: str, value: str) -> None:
@@ -106,7 +140,7 @@ def _override(raw: dict[str, Any], name: str, value: str) -> None:
         target = target.setdefault(key, {})
         if not isinstance(target, dict):
             raise SettingsError(name, f"{key!r} is a value, not a group of keys")
-    target[keys[-1]] = yaml.safe_load(value)
+    target[keys[-1]] = value if tuple(keys) in _TEXTS else _yaml(name, value)
 
 
 EXAMPLE = """\
@@ -114,6 +148,13 @@ EXAMPLE = """\
 bus: kafka://127.0.0.1:9092     # or memory:// inside one process
 prefix: ""                      # stands before every topic name
 shards: 4                       # partitions of the sharded topics; fixed when they are created
+# security:                     # how to log in to the brokers; without it: plain text, no login
+#   tls: true                   # at least TLS 1.2; the broker's certificate and name are checked
+#   ca_file: keys/ca.pem        # who signed the brokers' certificates; without it: the system's authorities
+#   mechanism: SCRAM-SHA-512    # or SCRAM-SHA-256, or PLAIN (with TLS)
+#   username: execution         # the password: TICKPILOT_SECURITY__PASSWORD, or password_file: keys/password
+#   certificate_file: keys/me.pem   # a client certificate instead of a login, or beside it
+#   key_file: keys/me.key
 cash: 100000.0                  # the portfolio starts with this, in the instruments' currency
 trust: keys/trusted             # directory of public keys whose bundles may trade
 registry: file://registry       # where the trainer stores bundles: any fsspec URI

@@ -3,6 +3,7 @@
 from messages.bundles import BundleReady
 from messages.bus.connection import connect
 from messages.bus.protocol import Bus, Consumer, FencedProducer, NewRecord, Partition, Producer, Record
+from messages.bus.security import Secret, Security
 from messages.checkpoints import Checkpoint
 from messages.clock import Clock, SystemClock, VirtualClock
 from messages.codec import UnknownMessage, decode, encode
@@ -76,6 +77,8 @@ __all__ = [
     "Retryable",
     "RiskSnapshot",
     "Rollout",
+    "Secret",
+    "Security",
     "Staged",
     "Step",
     "Swapped",

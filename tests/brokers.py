@@ -43,7 +43,7 @@ def running_kafka() -> Iterator[str]:
 def own_broker() -> Iterator[local_kafka.LocalBroker]:
     """Yield a local broker of one's own, for tests that freeze or kill it. Its data goes with it."""
     remove_left_behind()
-    directory = _new_directory()
+    directory = new_directory()
     broker = local_kafka.new_broker(directory)
     try:
         local_kafka.start(broker)
@@ -57,7 +57,7 @@ def own_broker() -> Iterator[local_kafka.LocalBroker]:
 def own_cluster() -> Iterator[tuple[local_kafka.LocalBroker, ...]]:
     """Yield three local brokers, one cluster, for tests that freeze or kill some. Their data goes with them."""
     remove_left_behind()
-    directory = _new_directory()
+    directory = new_directory()
     brokers = local_cluster.new_cluster(directory)
     try:
         local_cluster.start_all(brokers)
@@ -67,7 +67,8 @@ def own_cluster() -> Iterator[tuple[local_kafka.LocalBroker, ...]]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _new_directory() -> Path:
+def new_directory() -> Path:
+    """Return a place for a broker of this test run, which is cleared when the run is gone."""
     return local_kafka.HOME / f"test-{os.getpid()}-{local_kafka.free_port()}"
 
 

@@ -19,7 +19,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 def connect_to(settings: Settings, client: str) -> Bus:
     """Return a connection to the settings' bus."""
-    return connect(settings.bus, client=client, prefix=settings.prefix)
+    return connect(settings.bus, client=client, prefix=settings.prefix, security=settings.security)
 
 
 def load(path: Path | None) -> Settings:

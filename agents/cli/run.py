@@ -9,8 +9,9 @@ import typer
 from agents.assembly import AGENTS, build_agent
 from agents.cli.options import SettingsFile, connect_to, load
 from agents.lifecycle.process import run_agents, run_async
-from agents.settings import EXAMPLE, Settings
+from agents.settings import EXAMPLE, Settings, shown
 from messages import SystemClock
+from messages.bus.security import client_arguments
 
 
 def run(
@@ -26,7 +27,8 @@ def run(
     loaded = load(settings)
     names = AGENTS if agent == "all" else (agent,)
     if check:
-        typer.echo(msgspec.json.format(msgspec.json.encode(loaded), indent=2).decode())
+        client_arguments(loaded.security)  # reads the files that it names
+        typer.echo(msgspec.json.format(msgspec.json.encode(shown(loaded)), indent=2).decode())
         return
     run_async(_run(names, loaded, agent_id))
 

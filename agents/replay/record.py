@@ -12,7 +12,7 @@ from msgspec import Struct
 from agents.assembly import scope_of
 from agents.errors import SettingsError
 from agents.replay.replay import Replayed, logged_steps, replay
-from agents.settings import Settings, parse_settings
+from agents.settings import Settings, parse_settings, without_security
 from bundles.registry import read_files
 from messages import TOPICS, Bus, Partition, Record, Refused
 from messages.bus.reading import read_range
@@ -103,7 +103,8 @@ def write_recording(
         _write_parquet(directory / f"{topic}.parquet", rows)
     _copy_trust(directory, settings)
     _copy_bundles(directory, records, shards)
-    index = RecordingIndex(format=FORMAT, shards=shards, records=counts, settings=msgspec.to_builtins(settings))
+    written = msgspec.to_builtins(without_security(settings))
+    index = RecordingIndex(format=FORMAT, shards=shards, records=counts, settings=written)
     (directory / _INDEX).write_bytes(msgspec.json.format(msgspec.json.encode(index), indent=1))
 
 

@@ -9,6 +9,7 @@ from messages.bus.kafka_calls import KafkaTimeouts, warn_if_slow
 from messages.bus.kafka_consumer import KafkaConsumer
 from messages.bus.kafka_producer import KafkaProducer
 from messages.bus.protocol import Consumer, FencedProducer, Producer, RebalanceListener, TopicState
+from messages.bus.security import Security, client_arguments
 from messages.errors import BusUnavailable, Refused
 from messages.status import ClientState
 from messages.topics import Topic
@@ -24,11 +25,21 @@ class KafkaBus:
     """
 
     def __init__(
-        self, url: str, *, client: str = "tickpilot", prefix: str = "", timeouts: KafkaTimeouts | None = None
+        self,
+        url: str,
+        *,
+        client: str = "tickpilot",
+        prefix: str = "",
+        timeouts: KafkaTimeouts | None = None,
+        security: Security | None = None,
     ) -> None:
         self._url, self._prefix = url, prefix
         self._timeouts = timeouts or KafkaTimeouts()
-        self._connection: dict[str, Any] = {"bootstrap_servers": bootstrap_servers(url), "client_id": client}
+        self._connection: dict[str, Any] = {
+            "bootstrap_servers": bootstrap_servers(url),
+            "client_id": client,
+            **client_arguments(security or Security()),
+        }
         self._admin = KafkaAdmin(url=url, prefix=prefix, connection=self._connection, timeouts=self._timeouts)
         self._open: set[KafkaProducer | KafkaConsumer] = set()
         self._stopped = False

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from agents.errors import SettingsError
-from agents.settings import EXAMPLE, parse_settings, read_settings
+from agents.settings import EXAMPLE, parse_settings, read_settings, shown, without_security
+from messages import Secret, Security
 
 
 def write(path: Path, text: str) -> Path:
@@ -58,3 +59,42 @@ def test_instruments_of_two_currencies_are_refused() -> None:
     one = {"instrument": "X", "price_step": 0.5, "quantity_step": 1.0, "currency": "USD"}
     with pytest.raises(SettingsError, match="one currency"):
         parse_settings({"instruments": [one, one | {"instrument": "Y", "currency": "EUR"}]})
+
+
+LOGIN = "security: {tls: true, mechanism: SCRAM-SHA-512, username: alice}\n"
+
+
+@pytest.mark.parametrize("password", ["1234", "#none", "a: b", "{", "true", "~~", "hunter2 'x'"])
+def test_a_password_comes_from_the_environment_as_it_is(tmp_path: Path, password: str) -> None:
+    settings = read_settings(write(tmp_path / "s.yaml", LOGIN), {"TICKPILOT_SECURITY__PASSWORD": password})
+    assert settings.security.password == Secret(password)
+    assert password not in repr(settings.security)
+    assert shown(settings)["security"]["password"] == "Secret(hidden)"
+    assert without_security(settings).security == Security()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("security: {tsl: true}", "tsl"),
+        ("security: {password: hunter2}", r"security\.password: needs a way to log in"),
+        ("security: {mechanism: GSSAPI, username: a, password: hunter2}", r"\$\.security\.mechanism"),
+        (
+            "security: {tls: true, mechanism: PLAIN, username: a, password: 2}",
+            r"in quotes - at `\$\.security\.password",
+        ),
+        ("security: {certificate_file: c.pem, tls: true}", "private key"),
+        ("security:\n  password: 'hunter2\n", "is no YAML: .* at line"),
+        ("security:\n  password: hunter2\n tls: true\n", "is no YAML: .* at line 3"),
+        ("security: hunter2\n", r"\$\.security"),
+    ],
+)
+def test_a_wrong_login_is_refused_without_showing_it(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said) as caught:
+        read_settings(write(tmp_path / "s.yaml", text), {})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_variable_that_is_no_yaml_is_refused_with_its_name() -> None:
+    with pytest.raises(SettingsError, match="TICKPILOT_SHARDS: is no YAML"):
+        read_settings(None, {"TICKPILOT_SHARDS": "{"})
