@@ -83,6 +83,7 @@ class Log:
                 "isolation.level": "read_uncommitted",
                 "fetch.wait.max.ms": 50,
                 "reconnect.backoff.max.ms": 500,
+                "log_level": 2,
             }
         )
         self._consumer.assign(self._partitions)
