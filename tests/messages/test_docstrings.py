@@ -9,7 +9,7 @@ import pytest
 
 from messages import TOPICS
 from messages.schema import json_schema
-from tests.examples import KINDS
+from tests.message_examples import KINDS
 
 SAYS = re.compile(r"Written by (?P<writers>[^;]+); read by (?P<readers>[^.]+?)(?:\.|, which)")
 

@@ -13,7 +13,7 @@ from agents.cli.schema import app
 from messages import TOPICS, BadMessage, Halt, Quote, UnknownMessage, decode, encode
 from messages.codec import MSGPACK, MSGPACK_HEADER
 from messages.schema import json_schema, message_types
-from tests.examples import KINDS, bad_ones, fullest, smallest
+from tests.message_examples import KINDS, bad_ones, fullest, smallest
 from tests.schemas import validator, wrong_with
 
 TOPIC_OF = {kind: name for name, topic in TOPICS.items() for kind in topic.messages}

@@ -69,7 +69,7 @@ def _value(info: Any, *, is_full: bool) -> Any:  # noqa: C901, PLR0912 - one lin
             return tuple(_value(item, is_full=True) for item in _alternatives(info.item_type))
         case inspect.DictType():
             return {"key": _value(info.value_type, is_full=is_full)} if is_full else {}
-    raise TypeError(f"no example for {info}; teach tests/examples.py")
+    raise TypeError(f"no example for {info}; teach tests/message_examples.py")
 
 
 def _alternatives(info: Any) -> tuple[Any, ...]:
