@@ -7,9 +7,11 @@ from typing import Any
 from messages.bus.kafka_admin import KafkaAdmin
 from messages.bus.kafka_calls import KafkaTimeouts, warn_if_slow
 from messages.bus.kafka_consumer import KafkaConsumer
+from messages.bus.kafka_diagnosis import explained
 from messages.bus.kafka_producer import KafkaProducer
 from messages.bus.protocol import Consumer, FencedProducer, Producer, RebalanceListener, TopicState
 from messages.bus.security import Security, client_arguments
+from messages.clock import Clock, SystemClock
 from messages.errors import BusUnavailable, Refused
 from messages.status import ClientState
 from messages.topics import Topic
@@ -31,6 +33,7 @@ class KafkaBus:
         client: str = "tickpilot",
         prefix: str = "",
         timeouts: KafkaTimeouts | None = None,
+        clock: Clock | None = None,
         security: Security | None = None,
     ) -> None:
         self._url, self._prefix = url, prefix
@@ -41,6 +44,7 @@ class KafkaBus:
             **client_arguments(security or Security()),
         }
         self._admin = KafkaAdmin(url=url, prefix=prefix, connection=self._connection, timeouts=self._timeouts)
+        self._clock = clock or SystemClock()
         self._open: set[KafkaProducer | KafkaConsumer] = set()
         self._stopped = False
         warn_if_slow()
@@ -57,8 +61,7 @@ class KafkaBus:
 
     async def _producer(self, producer_id: str | None) -> KafkaProducer:
         producer = KafkaProducer(**self._common(), producer_id=producer_id)
-        self._open.add(producer)
-        await producer.start()
+        await self._start(producer, "a producer")
         return producer
 
     async def consumer(self) -> Consumer:
@@ -75,9 +78,15 @@ class KafkaBus:
 
     async def _consumer(self, group: str | None, member: str | None) -> KafkaConsumer:
         consumer = KafkaConsumer(**self._common(), group=group, member=member)
-        self._open.add(consumer)
-        await consumer.start()
+        await self._start(consumer, "a consumer")
         return consumer
+
+    async def _start(self, client: KafkaProducer | KafkaConsumer, what: str) -> None:
+        self._open.add(client)
+        try:
+            await client.start()
+        except BusUnavailable as error:
+            raise await explained(error, what, self._connection, self._timeouts.request_s) from error
 
     def _common(self) -> dict[str, Any]:
         if self._stopped:
@@ -89,6 +98,7 @@ class KafkaBus:
             "timeouts": self._timeouts,
             "count": self._admin.count,
             "on_stop": self._open.discard,
+            "clock": self._clock,
         }
 
     async def partition_count(self, topic: str) -> int:
@@ -101,7 +111,7 @@ class KafkaBus:
         return await self._admin.describe(names)
 
     def health(self) -> tuple[ClientState, ...]:
-        return ()
+        return tuple(client.watch.state() for client in self._open)
 
     async def stop(self) -> None:
         self._stopped = True

@@ -19,6 +19,7 @@ from aiokafka.errors import ProducerFenced as RawProducerFenced
 from aiokafka.record import default_records
 from msgspec import Struct
 
+from messages.bus.kafka_refusals import refusal
 from messages.errors import BusTimeout, BusUnavailable, PartitionLost, ProducerFenced, Refused, TickpilotError
 
 T = TypeVar("T")
@@ -38,6 +39,8 @@ class KafkaTimeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     session_s: float = 6.0  # a group forgets a member that was silent for so long
     rebalance_s: float = 10.0  # a group waits so long for its members to give up partitions
     revoke_s: float = 8.0  # on_revoked has so long before partitions go anyway
+    stall_s: float = 4.0  # without progress that is due for so long a client is stalled, and rebuilt
+    look_s: float = 1.0  # so often is looked for progress; the ends of what stands still are asked for then
     heartbeat_ms: int = 300
     fetch_wait_ms: int = 20  # a drained partition waits so long for an idle one: one fetch is in flight per broker
     retry_backoff_ms: int = 20
@@ -76,6 +79,8 @@ def as_bus_error(
         return BusTimeout(operation, timeout_s)
     if isinstance(error, (CommitFailedError, IllegalStateError)):
         return PartitionLost(operation, str(error))
+    if (refused := refusal(error, url, operation)) is not None:
+        return refused
     return BusUnavailable(url, f"{operation}: {type(error).__name__}: {error}")
 
 

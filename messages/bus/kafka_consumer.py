@@ -2,21 +2,38 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 
+from messages.bus.health import Verdict
 from messages.bus.kafka_calls import KafkaTimeouts, as_bus_error, bounded, closed, started
 from messages.bus.kafka_group import GroupNews
+from messages.bus.kafka_progress import Progress
+from messages.bus.kafka_raw import ended_consumer, raw_consumer
+from messages.bus.kafka_watch import Watch, quietly
 from messages.bus.protocol import Partition, RebalanceListener, Record
-from messages.errors import Refused, TopicMismatch
+from messages.clock import Clock
+from messages.errors import BusTimeout, Refused, TopicMismatch
+from messages.status import ClientKind
 
 CountPartitions = Callable[[str], Awaitable[int]]
+T = TypeVar("T")
+
+
+class _Offer(NamedTuple):
+    """A raw client that works, for whoever polls next."""
+
+    fresh: Any
+    taken: asyncio.Future[None]
 
 
 class KafkaConsumer:
-    """One aiokafka consumer with its own connections; with `group`, a member that commits by hand."""
+    """One aiokafka consumer with its own connections; with `group`, a member that commits by hand.
+
+    When the raw consumer stalls, `poll` goes on with a fresh one: at the same positions, or as a new member.
+    """
 
     def __init__(
         self,
@@ -27,34 +44,25 @@ class KafkaConsumer:
         timeouts: KafkaTimeouts,
         count: CountPartitions,
         on_stop: Callable[["KafkaConsumer"], None],
+        clock: Clock,
         group: str | None = None,
         member: str | None = None,
     ) -> None:
         self._url, self._prefix, self._timeouts, self._count = url, prefix, timeouts, count
         self._on_stop = on_stop
-        self._group = group
+        self._group, self._member, self._connection = group, member, connection
         self._news: GroupNews | None = None
+        self._subscription: tuple[Sequence[str], RebalanceListener] | None = None
         self._assigned: list[Partition] = []
         self._paused: set[Partition] = set()
         self._committed: dict[Partition, int] = {}
         self._waiter: asyncio.Future[None] | None = None
         self._stopped = False
-        # A member's join request is answered only when the whole group has joined.
-        request_s = timeouts.request_s if group is None else timeouts.rebalance_s + timeouts.request_s
-        self._raw = AIOKafkaConsumer(
-            **connection,
-            group_id=None if group is None else prefix + group,
-            group_instance_id=member,
-            enable_auto_commit=False,
-            auto_offset_reset="none",  # positions are always given: a position that doesn't exist is news, not a jump
-            isolation_level="read_uncommitted",
-            fetch_max_wait_ms=timeouts.fetch_wait_ms,
-            session_timeout_ms=round(timeouts.session_s * 1000),
-            rebalance_timeout_ms=round(timeouts.rebalance_s * 1000),
-            heartbeat_interval_ms=timeouts.heartbeat_ms,
-            request_timeout_ms=round(request_s * 1000),
-            retry_backoff_ms=timeouts.retry_backoff_ms,
-        )
+        self._offer: _Offer | None = None
+        self._handled = self._timed_out = 0
+        self._progress = Progress(timeouts=timeouts, positions=self._due_positions, ask_ends=self._ask_ends)
+        self._raw = self.new_raw()
+        self.watch = Watch(self, url=url, timeouts=timeouts, clock=clock)
 
     async def start(self) -> None:
         """Connect. Raises BusUnavailable."""
@@ -63,9 +71,11 @@ class KafkaConsumer:
         except BaseException:
             await self.stop()
             raise
+        self.watch.begin()
 
     def join(self, topics: Sequence[str], listener: RebalanceListener) -> None:
         """Ask to become a member; the first assignment is heard in a poll."""
+        self._subscription = (topics, listener)
         self._news = GroupNews(
             listener=listener,
             prefix=self._prefix,
@@ -78,20 +88,26 @@ class KafkaConsumer:
     async def poll(self, *, max_records: int = 512, timeout_s: float = 1.0) -> list[Record]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        await asyncio.sleep(0)  # buffered records come without a pause: heartbeats would starve in a tight loop
-        while not self._stopped:
-            if self._news is not None:
-                await self._news.hear()
-            if self._held and (self._news is None or not self._news.is_rebalancing):
-                if records := await self._take(max_records):
-                    return records
-            elif self._news is not None:
-                self._check_coordinator()
-            left_s = deadline - loop.time()
-            if left_s <= 0 or self._stopped:
-                break
-            await self._wait(left_s)
-        return []
+        self._progress.began()
+        try:
+            await asyncio.sleep(0)  # buffered records come without a pause: heartbeats would starve in a tight loop
+            while not self._stopped:
+                if self._offer is not None:
+                    await self._go_on_with(*self._offer)
+                if self._news is not None:
+                    await self._news.hear()
+                if self._held and (self._news is None or not self._news.is_rebalancing):
+                    if records := await self._take(max_records):
+                        return records
+                elif self._news is not None:
+                    self._check_coordinator()
+                left_s = deadline - loop.time()
+                if left_s <= 0 or self._stopped:
+                    break
+                await self._wait(left_s)
+            return []
+        finally:
+            self._progress.ended()
 
     async def _take(self, max_records: int) -> list[Record]:
         """Return what is buffered. Between this and `_wait` nothing may be awaited: a wake-up would be lost."""
@@ -117,6 +133,7 @@ class KafkaConsumer:
                 )
                 for record in batch
             ]
+        self._handled += len(records)
         return records
 
     def _check_coordinator(self) -> None:
@@ -129,7 +146,7 @@ class KafkaConsumer:
         """Wait for fetched records or for news of the group, whichever is first."""
         waiter = self._raw._fetcher._create_fetch_waiter()  # noqa: SLF001 - getmany's own waiter, which news can wake too
         self._waiter = waiter
-        if self._news is not None and self._news.is_waiting:
+        if self._offer is not None or (self._news is not None and self._news.is_waiting):
             self._wake()
         await asyncio.wait({waiter}, timeout=timeout_s)
         self._waiter = None
@@ -161,13 +178,16 @@ class KafkaConsumer:
         if self._group is not None:
             raise Refused("assign is not for members of a group; use Bus.consumer")
         await self._check(positions)
+        self._assign(positions)
+        self._wake()
+
+    def _assign(self, positions: Mapping[Partition, int]) -> None:
         self._assigned = list(positions)
         if positions:
             self._raw.assign([self._raw_of(partition) for partition in positions])
         for partition, offset in positions.items():
             self._raw.seek(self._raw_of(partition), offset)
         self.pause(self._paused)
-        self._wake()
 
     async def seek(self, partition: Partition, offset: int) -> None:
         if partition in self._held:
@@ -187,9 +207,12 @@ class KafkaConsumer:
     def position(self, partition: Partition) -> int:
         if partition not in self._held:
             raise KeyError(partition)
-        assignment = self._raw._subscription.subscription.assignment  # noqa: SLF001 - the public one is a coroutine
-        position: int = assignment.state_value(self._raw_of(partition)).position
+        position: int = self._state_of(partition).position
         return position
+
+    def _state_of(self, partition: Partition) -> Any:
+        assignment = self._raw._subscription.subscription.assignment  # noqa: SLF001 - the public one is a coroutine
+        return assignment.state_value(self._raw_of(partition))
 
     async def beginning_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         return await self._offsets(self._raw.beginning_offsets, "reading beginning offsets", list(partitions))
@@ -205,7 +228,7 @@ class KafkaConsumer:
     ) -> dict[Partition, int]:
         await self._check(of)
         raw = [self._raw_of(partition) for partition in of]
-        offsets = await bounded(self._url, what, ask(raw), self._timeouts.metadata_s)
+        offsets = await self._bounded(what, ask(raw), self._timeouts.metadata_s)
         return {self._ours(partition): offset for partition, offset in offsets.items()}
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
@@ -215,19 +238,22 @@ class KafkaConsumer:
         if not new:
             return
         raw = {self._raw_of(partition): offset for partition, offset in new.items()}
-        await bounded(self._url, "commit", self._raw.commit(raw), self._timeouts.commit_s)
+        await self._bounded("commit", self._raw.commit(raw), self._timeouts.commit_s)
         self._committed.update(new)
 
     async def committed(self, partition: Partition) -> int | None:
         if self._group is None:
             return None
-        stored: int | None = await bounded(
-            self._url,
-            "reading a committed offset",
-            self._raw.committed(self._raw_of(partition)),
-            self._timeouts.commit_s,
-        )
+        asked = self._raw.committed(self._raw_of(partition))
+        stored: int | None = await self._bounded("reading a committed offset", asked, self._timeouts.commit_s)
         return stored
+
+    async def _bounded(self, operation: str, work: Awaitable[T], timeout_s: float) -> T:
+        try:
+            return await bounded(self._url, operation, work, timeout_s)
+        except BusTimeout:
+            self._timed_out += 1
+            raise
 
     async def stop(self) -> None:
         if self._stopped:
@@ -239,11 +265,89 @@ class KafkaConsumer:
             if self._news is not None:
                 await self._news.leave()
         finally:
-            await self._close()
+            try:
+                await self.close_raw(self._raw)
+            finally:
+                await self.watch.end()
 
-    async def _close(self) -> None:
-        client = self._raw._client  # noqa: SLF001 - for cutting its connections
-        await closed(self._url, "a consumer", self._raw.stop(), client, self._timeouts.stop_s)
+    @property
+    def name(self) -> str:
+        if self._group is not None:
+            return f"group {self._group}"
+        if len(self._assigned) == 1:
+            return f"{self._assigned[0].topic}-{self._assigned[0].number}"
+        return ",".join(sorted({partition.topic for partition in self._assigned})) or "nothing"
+
+    @property
+    def kind(self) -> ClientKind:
+        return "consumer" if self._group is None else "member"
+
+    async def look(self, now_ns: int) -> Verdict:
+        has_left = self._news is not None and self._news.has_left
+        return await self._progress.look(now_ns, "it has left its group" if has_left else ended_consumer(self._raw))
+
+    def _due_positions(self) -> dict[Partition, int] | None:
+        """Return the positions of what is to be read now; None while the group is deciding who reads what."""
+        if self._news is not None and self._news.is_rebalancing:
+            return None
+        try:
+            return {partition: self.position(partition) for partition in self._held if partition not in self._paused}
+        except (AttributeError, KeyError, AssertionError):  # the raw client knows of a rebalance that we don't yet
+            return None
+
+    async def _ask_ends(self, of: Sequence[Partition]) -> dict[Partition, int]:
+        raw = [self._raw_of(partition) for partition in of]
+        asked = self._raw._fetcher.end_offsets(raw, None)  # noqa: SLF001 - the public one waits longer
+        ends = await bounded(self._url, "asking where the end is", asked, self._timeouts.stall_s / 2)
+        return {self._ours(partition): end for partition, end in ends.items()}
+
+    def figures(self) -> tuple[int, int, int]:
+        positions = self._due_positions() or {}
+        highwaters = {partition: self._state_of(partition).highwater or 0 for partition in positions}
+        return self._handled, self._progress.behind(highwaters), self._timed_out
+
+    def new_raw(self) -> AIOKafkaConsumer:
+        group = None if self._group is None else self._prefix + self._group
+        return raw_consumer(self._connection, self._timeouts, group=group, member=self._member)
+
+    async def replace(self, fresh: Any, within_s: float) -> bool:
+        """Offer `fresh` to the next poll, so that nothing changes under a caller's hands."""
+        offer = self._offer = _Offer(fresh, asyncio.get_running_loop().create_future())
+        self._wake()
+        try:
+            await asyncio.wait({offer.taken}, timeout=within_s)
+        finally:
+            if self._offer is offer:
+                self._offer = None
+        return offer.taken.done()
+
+    async def _go_on_with(self, fresh: Any, taken: asyncio.Future[None]) -> None:
+        self._offer = None
+        taken.set_result(None)
+        try:
+            if self._news is not None:
+                await quietly(self._news.leave())
+        except BaseException:
+            self._retire(fresh)
+            raise
+        if self._stopped:
+            self._retire(fresh)
+            return
+        positions = {partition: self.position(partition) for partition in self._assigned}
+        old, self._raw = self._raw, fresh
+        self._progress.start_anew()
+        if self._subscription is None:
+            self._assign(positions)
+        else:
+            self.join(*self._subscription)
+        self._retire(old)
+
+    def _retire(self, raw: Any) -> None:
+        self.watch.spawn(quietly(self.close_raw(raw)), f"closing a consumer of {self.name}")
+
+    async def close_raw(self, raw: Any) -> None:
+        client = raw._client  # noqa: SLF001 - for cutting its connections
+        await closed(self._url, "a consumer", raw.stop(), client, self._timeouts.stop_s)
 
     async def _place(self, assigned: list[Partition]) -> bool:
         """Place the positions of what was assigned, so that they are known when the listener hears of it.

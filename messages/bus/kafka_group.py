@@ -46,6 +46,11 @@ class GroupNews:
         """Whether there is something to hear."""
         return bool(self._queue)
 
+    @property
+    def has_left(self) -> bool:
+        """Whether `leave` was called: this membership is over."""
+        return self._left
+
     async def revoked(self) -> None:
         """Told by aiokafka, which goes on with the rebalance when this returns."""
         self._rebalance += 1

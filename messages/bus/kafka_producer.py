@@ -7,10 +7,15 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
+from messages.bus.health import SendingHealth, Verdict
 from messages.bus.kafka_calls import KafkaTimeouts, as_bus_error, bounded, closed, started
+from messages.bus.kafka_raw import abandon, ended_producer, raw_producer
+from messages.bus.kafka_watch import Watch, quietly
 from messages.bus.partitioner import partition_of
 from messages.bus.protocol import MAX_BATCH_BYTES, NewRecord, Partition
+from messages.clock import Clock
 from messages.errors import BusTimeout, BusUnavailable, ProducerFenced, Refused, TopicMismatch
+from messages.status import ClientKind
 
 CountPartitions = Callable[[str], Awaitable[int]]
 
@@ -28,25 +33,25 @@ class KafkaProducer:
         count: CountPartitions,
         producer_id: str | None = None,
         on_stop: Callable[["KafkaProducer"], None],
+        clock: Clock,
     ) -> None:
         self._url, self._prefix, self._timeouts, self._count = url, prefix, timeouts, count
         self._producer_id, self._on_stop = producer_id, on_stop
         self._counts: dict[str, int] = {}
         self._asking = asyncio.Lock()
+        self._connection = connection
         self._broken: KafkaError | None = None
         self._fenced = self._stopped = False
         self._loop = asyncio.get_running_loop()
-        self._raw = AIOKafkaProducer(
-            **connection,
-            enable_idempotence=True,
-            acks="all",
-            linger_ms=0,
-            max_batch_size=MAX_BATCH_BYTES,
-            max_request_size=MAX_BATCH_BYTES,
-            request_timeout_ms=round(timeouts.request_s * 1000),
-            retry_backoff_ms=timeouts.retry_backoff_ms,
-            transactional_id=None if producer_id is None else prefix + producer_id,
-        )
+        self._pending: set[asyncio.Future[Any]] = set()
+        self._handled = self._timed_out = 0
+        self._health = SendingHealth(stall_ns=round(timeouts.stall_s * 1e9))
+        self._raw = self._new_raw()
+        self.watch = Watch(self, url=url, timeouts=timeouts, clock=clock)
+
+    def _new_raw(self) -> AIOKafkaProducer:
+        producer_id = None if self._producer_id is None else self._prefix + self._producer_id
+        return raw_producer(self._connection, self._timeouts, producer_id=producer_id)
 
     async def start(self) -> None:
         """Connect and get the producer id and epoch. Raises BusUnavailable."""
@@ -55,6 +60,7 @@ class KafkaProducer:
         except BaseException:
             await self.stop()
             raise
+        self.watch.begin()
 
     async def _start(self) -> None:
         await self._raw.start()
@@ -74,10 +80,12 @@ class KafkaProducer:
             )
             # Cheaper than asyncio.timeout by a third of the call; queueing before it is bounded by request_s.
             deadline = self._loop.call_later(self._timeouts.send_s, _expire, acknowledgement)
+            self._pending.add(acknowledgement)
             try:
                 metadata = await acknowledgement
             finally:
                 deadline.cancel()
+                self._pending.discard(acknowledgement)
         except (KafkaError, OSError, RuntimeError) as error:
             raise self._failed(error, f"publish to {topic}") from error
         return self._offset(metadata.offset, topic)
@@ -100,7 +108,11 @@ class KafkaProducer:
                         raise Refused(f"{operation}: over the {MAX_BATCH_BYTES} bytes that fit into one batch")
                 batch.close()
                 acknowledgement = await self._raw.send_batch(batch, self._prefix + topic, partition=number)
-                metadata = await acknowledgement
+                self._pending.add(acknowledgement)
+                try:
+                    metadata = await acknowledgement
+                finally:
+                    self._pending.discard(acknowledgement)
         except (KafkaError, OSError, RuntimeError) as error:
             raise self._failed(error, operation) from error
         return self._offset(metadata.offset, topic)
@@ -133,6 +145,7 @@ class KafkaProducer:
 
     def _failed(self, error: Exception, operation: str) -> Exception:
         if isinstance(error, TimeoutError):
+            self._timed_out += 1
             return BusTimeout(operation, self._timeouts.send_s)
         failure = as_bus_error(error, self._url, operation, self._timeouts.send_s, self._producer_id)
         if isinstance(failure, ProducerFenced):
@@ -143,6 +156,7 @@ class KafkaProducer:
         return failure
 
     def _offset(self, offset: int, topic: str) -> int:
+        self._handled += 1
         # A duplicate that the broker remembers only by its sequence is appended, at an offset that nobody tells.
         if offset < 0:
             raise BusTimeout(f"publish to {topic}: the record is appended, but its offset", self._timeouts.send_s)
@@ -153,7 +167,49 @@ class KafkaProducer:
             return
         self._stopped = True
         self._on_stop(self)
-        await closed(self._url, "a producer", self._raw.stop(), self._raw.client, self._timeouts.stop_s)
+        try:
+            if self._pending:
+                await self.close_raw(self._raw)
+            else:  # what it may still hold was given up by its callers
+                await abandon(self._url, self._raw, self._timeouts.stop_s)
+        finally:
+            await self.watch.end()
+
+    @property
+    def name(self) -> str:
+        return self._producer_id or "producer"
+
+    @property
+    def kind(self) -> ClientKind:
+        return "producer" if self._producer_id is None else "owner"
+
+    async def look(self, now_ns: int) -> Verdict:
+        failure = None if self._broken is None else f"it is out of step: {self._broken!r}"
+        if self._fenced:
+            failure = "a newer owner has fenced it"
+        failure = failure or ended_producer(self._raw)
+        return self._health.look(now_ns, acknowledged=self._handled, pending=len(self._pending), failure=failure)
+
+    def figures(self) -> tuple[int, int, int]:
+        return self._handled, len(self._pending), self._timed_out
+
+    def new_raw(self) -> AIOKafkaProducer | None:
+        # Another owner's epoch would let this one go on unseen: a fenced producer's shard recovers with a new Claim.
+        return None if self._producer_id is not None else self._new_raw()
+
+    async def replace(self, fresh: Any, within_s: float) -> bool:  # noqa: ARG002 - taken at once
+        """Go on with `fresh`. The fate of what was under way is unknown: its callers get BusTimeout now."""
+        if self._stopped:
+            return False
+        old, self._raw, self._broken = self._raw, fresh, None
+        self._health = SendingHealth(stall_ns=round(self._timeouts.stall_s * 1e9))
+        for acknowledgement in self._pending:
+            _expire(acknowledgement)
+        self.watch.spawn(quietly(abandon(self._url, old, self._timeouts.stop_s)), f"closing {self.name}")
+        return True
+
+    async def close_raw(self, raw: Any) -> None:
+        await closed(self._url, "a producer", raw.stop(), raw.client, self._timeouts.stop_s)
 
 
 def _expire(acknowledgement: asyncio.Future[Any]) -> None:
