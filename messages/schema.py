@@ -78,5 +78,5 @@ def _published(node: Any) -> Any:
     if schema.get("type") == "number":
         schema["format"] = "double"
     if "properties" in schema and schema.get("type") == "object":
-        schema["additionalProperties"] = True
+        schema.setdefault("additionalProperties", True)
     return schema

@@ -1,13 +1,15 @@
 """`tickpilot schema`: the messages and topics for clients in any language."""
 
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from agents.cli.options import SettingsFile, load
 from messages.asyncapi import asyncapi
+from messages.growth import changes
 from messages.schema import json_schema
 
 app = typer.Typer(no_args_is_help=True, help="Schemas of the messages and topics.")
@@ -37,6 +39,24 @@ def as_asyncapi(settings: SettingsFile = None) -> None:
         brokers=hosts.split(",") if scheme == "kafka" else (_ANYWHERE,),
     )
     _print(document)
+
+
+@app.command("check")
+def check(
+    old: Annotated[Path, typer.Argument(help="What `tickpilot schema json` printed for another version.")],
+) -> None:
+    """Say what has changed on the wire since OLD; exit status 1 when it breaks readers or writers of then."""
+    try:
+        found = changes(msgspec.json.decode(old.read_bytes()), json_schema())
+    except (OSError, msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+        typer.echo(f"{old} is not what `tickpilot schema json` prints: {error!r}", err=True)
+        raise typer.Exit(2) from error
+    for change in found:
+        typer.echo(str(change))
+    if not found:
+        typer.echo("nothing has changed")
+    if any(change.breaks for change in found):
+        raise typer.Exit(1)
 
 
 def _print(document: dict[str, Any]) -> None:
