@@ -12,10 +12,12 @@ from messages.dead_letters import DeadLetter
 from messages.decisions import Decision, DecisionBatch, Denial, DenialCode, LoggedStep, OutcomeCode, Step
 from messages.errors import (
     BadMessage,
+    BusRefused,
     BusTimeout,
     BusUnavailable,
     Fatal,
     ProducerFenced,
+    RefusalCause,
     Refused,
     Retryable,
     TickpilotError,
@@ -37,6 +39,7 @@ __all__ = [
     "Bar",
     "BundleReady",
     "Bus",
+    "BusRefused",
     "BusTimeout",
     "BusUnavailable",
     "Cancel",
@@ -69,6 +72,7 @@ __all__ = [
     "ProducerFenced",
     "Quote",
     "Record",
+    "RefusalCause",
     "Refused",
     "RejectCode",
     "Rejected",

@@ -1,5 +1,7 @@
 """The error hierarchy: sorted by what the caller does about it."""
 
+from enum import StrEnum
+
 
 class TickpilotError(Exception):
     """Root of every error that tickpilot raises on purpose."""
@@ -47,6 +49,33 @@ class BusUnavailable(Retryable):
     def __init__(self, url: str, detail: str) -> None:
         super().__init__(f"{url}: {detail}; check the address, the network and the broker's log")
         self.url, self.detail = url, detail
+
+
+class RefusalCause(StrEnum):
+    """Why brokers want nothing to do with a client: the closed list. Trying again changes none of these."""
+
+    WRONG_CREDENTIALS = "wrong-credentials"
+    MECHANISM_NOT_OFFERED = "mechanism-not-offered"
+    LOGIN_REQUIRED = "login-required"
+    LOGIN_NOT_OFFERED = "login-not-offered"
+    TLS_REQUIRED = "tls-required"
+    TLS_NOT_OFFERED = "tls-not-offered"
+    CERTIFICATE_NOT_TRUSTED = "certificate-not-trusted"
+    CERTIFICATE_EXPIRED = "certificate-expired"
+    CERTIFICATE_OF_ANOTHER_HOST = "certificate-of-another-host"
+    OWN_CERTIFICATE_REFUSED = "own-certificate-refused"
+    TOPIC_DENIED = "topic-denied"
+    GROUP_DENIED = "group-denied"
+    PRODUCER_ID_DENIED = "producer-id-denied"
+    CLUSTER_DENIED = "cluster-denied"
+
+
+class BusRefused(Fatal):
+    """Raised when a broker answers, and says no: who asks must change something before it is worth asking again."""
+
+    def __init__(self, url: str, cause: RefusalCause, detail: str) -> None:
+        super().__init__(f"{url}: {detail}")
+        self.url, self.cause, self.detail = url, cause, detail
 
 
 class PartitionLost(Retryable):

@@ -1,11 +1,11 @@
 """A secured Apache Kafka for the tests: TLS, logins, client certificates and access lists on one local node."""
 
 import datetime as dt
-import ipaddress
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from cryptography import x509
@@ -19,7 +19,7 @@ from messages import Secret, Security
 from tests.brokers import new_directory, remove_left_behind
 
 PASSWORD = "correct horse battery"
-USERS = ("admin", "alice", "reader")  # admin may all, alice all below her prefix, reader nothing but reading
+USERS = ("admin", "alice", "clerk", "reader")  # admin may all, the others what a test allows them
 _DAY = dt.timedelta(days=1)
 _BORN = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
@@ -39,7 +39,7 @@ def make_authority(directory: Path, name: str) -> Issued:
 
 
 def issue(directory: Path, name: str, authority: Issued) -> Issued:
-    """Write a certificate for `localhost`, 127.0.0.1 and the client `name`, signed by the authority."""
+    """Write a certificate for the host `localhost` and the client `name`, signed by the authority."""
     return _issue(directory, name, authority)
 
 
@@ -57,8 +57,8 @@ def _issue(directory: Path, name: str, authority: Issued | None) -> Issued:
         .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
     )
     if authority is not None:
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        names = x509.SubjectAlternativeName([x509.DNSName("localhost")])  # not 127.0.0.1, to be seen as another host
+        builder = builder.add_extension(names, critical=False)
     certificate = builder.sign(key if authority is None else authority.key, hashes.SHA256())
     directory.mkdir(parents=True, exist_ok=True)
     issued = Issued(
@@ -178,3 +178,41 @@ def _scram_users(mechanisms: Iterable[str]) -> Iterator[str]:
         for user in USERS:
             yield "--add-scram"
             yield f'{mechanism}=[name={user},password="{PASSWORD}"]'
+
+
+class Grant(Struct, frozen=True, kw_only=True):
+    """What a user may do with everything whose name begins with `prefix`."""
+
+    user: str
+    kind: Literal["topic", "group", "transactional_id"]
+    prefix: str
+    operations: tuple[str, ...]
+
+
+def allow(secured: SecuredKafka, *grants: Grant) -> None:
+    """Write access lists, as `kafka-acls` does."""
+    from confluent_kafka.admin import (
+        AclBinding,
+        AclOperation,
+        AclPermissionType,
+        AdminClient,
+        ResourcePatternType,
+        ResourceType,
+    )
+
+    bindings = [
+        AclBinding(
+            ResourceType[grant.kind.upper()],
+            grant.prefix,
+            ResourcePatternType.PREFIXED,
+            grant.user if ":" in grant.user else f"User:{grant.user}",
+            "*",
+            AclOperation[operation.upper()],
+            AclPermissionType.ALLOW,
+        )
+        for grant in grants
+        for operation in grant.operations
+    ]
+    admin = AdminClient({"bootstrap.servers": secured.plain_url.removeprefix("kafka://")})
+    for done in admin.create_acls(bindings, request_timeout=20).values():
+        done.result(20)

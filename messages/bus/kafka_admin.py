@@ -7,10 +7,13 @@ from typing import Any, TypeVar
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
 
 from messages.bus.kafka_calls import KafkaTimeouts, bounded, closed, started
+from messages.bus.kafka_diagnosis import explained
+from messages.bus.kafka_refusals import refusal
 from messages.bus.protocol import TopicState
-from messages.errors import Refused, TopicMismatch
+from messages.errors import BusUnavailable, Refused, TopicMismatch
 from messages.topics import TOPICS, Topic
 
 T = TypeVar("T")
@@ -34,9 +37,19 @@ class KafkaAdmin:
         """Return a topic's number of partitions as it is now. Raises TopicMismatch when it doesn't exist."""
         existing = await self._partitions()
         if topic not in existing:
+            await self._check_visible(topic)
             raise TopicMismatch(topic, "does not exist")
         self._counts[topic] = len(existing[topic])
         return self._counts[topic]
+
+    async def _check_visible(self, topic: str) -> None:
+        """Raise BusRefused for a topic that is not listed because this user may not see it."""
+        name = self._prefix + topic
+        request = MetadataRequest([name], allow_auto_topic_creation=False)
+        answer = await self._ask(f"reading {topic}", lambda raw: raw._send_request(request))  # noqa: SLF001 - the public one may create it
+        for found in answer.to_object()["topics"]:
+            if refused := refusal(for_code(found["error_code"])(name), self._url, f"reading {topic}"):
+                raise refused
 
     async def create(self, topics: Iterable[Topic], *, shards: int, replication: int) -> list[str]:
         """Create what is missing and return when the brokers lead every new partition."""
@@ -64,6 +77,8 @@ class KafkaAdmin:
         if error is TopicAlreadyExistsError:  # somebody else was faster
             return False
         if code != 0:
+            if refused := refusal(error(name), self._url, "creating topics"):
+                raise refused
             raise Refused(f"topic {name} was not created: {error.__name__}: {text}; check partitions and replication")
         return True
 
@@ -114,6 +129,10 @@ class KafkaAdmin:
                 )
                 try:
                     await started(self._url, "the admin client", raw.start, self._timeouts.start_s)
+                except BusUnavailable as error:
+                    await self._close(raw)
+                    step_s = self._timeouts.request_s
+                    raise await explained(error, "the admin client", self._connection, step_s) from error
                 except BaseException:
                     await self._close(raw)
                     raise
