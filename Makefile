@@ -21,6 +21,9 @@ demo: $(STAMP) ## run the demo; DATA="FILE FILE" for real data, ARGS="..." for f
 test: $(STAMP) ## run the tests, real Kafka included
 	$(BIN)/python -m pytest -q $(ARGS)
 
+drills: $(STAMP) ## run the long fault drills (10 to 20 minutes); figures go to docs/results/drills.json
+	$(BIN)/python -m pytest -q -m drill $(ARGS)
+
 lint: $(STAMP) ## formatter, linter, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -41,4 +44,4 @@ kafka-stop: $(STAMP) ## stop it
 docs: $(STAMP) ## check that the commands in the documentation exist
 	$(BIN)/python -m pytest -q tests/rules
 
-.PHONY: help install demo test lint bench kafka kafka-stop docs
+.PHONY: help install demo test drills lint bench kafka kafka-stop docs

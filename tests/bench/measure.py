@@ -37,8 +37,13 @@ def median(samples: Sequence[float]) -> float:
     return statistics.median(samples)
 
 
-def report(name: str, results: list[dict[str, Any]]) -> None:
-    """Print the object."""
+def about(name: str) -> dict[str, Any]:
+    """What measured: name, machine, versions."""
     machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "system": platform.system()}
     versions = {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}}
-    print(json.dumps({"benchmark": name, "machine": machine, "versions": versions, "results": results}, indent=1))  # noqa: T201
+    return {"benchmark": name, "machine": machine, "versions": versions}
+
+
+def report(name: str, results: list[dict[str, Any]]) -> None:
+    """Print the object."""
+    print(json.dumps({**about(name), "results": results}, indent=1))  # noqa: T201

@@ -1,0 +1,63 @@
+"""Brokers die, come back, all go away, stand still: under load nothing acknowledged is lost, and all go on soon."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from agents.lifecycle import local_cluster, local_kafka
+from tests.drills.drill import Drill
+from tests.drills.watch import Moment
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
+
+AWAY_S = 10.0
+STALL_S = 5.0
+
+NewDrill = Callable[[str], Drill]
+
+
+def test_the_leader_of_a_partition_is_killed(new_drill: NewDrill) -> None:
+    with new_drill("leader-killed") as drill:
+        for number in range(drill.form.leader_kills):
+            leader = drill.fleet.leader("market", number % 3)
+            local_kafka.kill(leader)
+            drill.expect_recovery(what=f"kill {number} of a leader")
+            local_kafka.start(leader)
+            drill.expect_recovery(what=f"return {number} of a leader")
+            drill.fleet.wait_in_sync()
+    assert drill.problems == []
+
+
+def test_all_brokers_are_restarted_one_after_the_other(new_drill: NewDrill) -> None:
+    with new_drill("rolling-restart") as drill:
+        for number in range(drill.form.rollings):
+            for broker in drill.fleet.brokers:
+                assert local_kafka.stop(broker.directory)
+                local_kafka.start(broker)
+                drill.fleet.wait_in_sync()
+            drill.expect_recovery(what=f"rolling restart {number}")
+    assert drill.problems == []
+
+
+def test_all_brokers_are_away_for_ten_seconds(new_drill: NewDrill) -> None:
+    with new_drill("all-away") as drill:
+        for number in range(drill.form.outages):
+            local_cluster.kill_all(drill.fleet.brokers)
+            time.sleep(AWAY_S)
+            local_cluster.start_all(drill.fleet.brokers)
+            drill.expect_recovery(what=f"outage {number}")
+            drill.fleet.wait_in_sync()
+    assert drill.problems == []
+
+
+def test_the_leader_of_a_partition_stands_still_for_five_seconds(new_drill: NewDrill) -> None:
+    with new_drill("stall") as drill:
+        for number in range(drill.form.stalls):
+            leader = drill.fleet.leader("market", number % 3)
+            local_kafka.freeze(leader)
+            time.sleep(STALL_S)
+            local_kafka.thaw(leader)
+            drill.expect_recovery(what=f"stall {number}", since=Moment.now())
+            drill.fleet.wait_in_sync()
+    assert drill.problems == []
