@@ -1,5 +1,6 @@
 """Who owns a shard: the fenced producers and the Claims that void an older owner's records."""
 
+import asyncio
 from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
@@ -11,6 +12,7 @@ from messages import (
     FencedProducer,
     NewRecord,
     Record,
+    Refused,
     UnknownMessage,
     decode,
     encode,
@@ -31,9 +33,10 @@ class Ownership(Struct, frozen=True, kw_only=True):
     log: FencedProducer
 
     async def release(self) -> None:
-        """Close the producers."""
-        await self.orders.stop()
-        await self.log.stop()
+        """Close the producers, at the same time: the shard recovers only after it."""
+        for error in await asyncio.gather(self.orders.stop(), self.log.stop(), return_exceptions=True):
+            if error is not None:
+                raise error
 
 
 async def take_ownership(bus: Bus, partition: int, owner: str) -> Ownership:
@@ -42,23 +45,31 @@ async def take_ownership(bus: Bus, partition: int, owner: str) -> Ownership:
     When this returns, both Claims are acknowledged: whatever an earlier owner appends from now on is refused by the
     broker, and void for every reader if it is not. Raises BusTimeout, ProducerFenced.
     """
-    orders = await bus.take_over(f"shard-{partition}-orders")
-    epoch = await orders.publish("orders", NewRecord(value=encode(Claim(owner=owner))), partition=partition)
-    log = await bus.take_over(f"shard-{partition}-log")
-    claim = NewRecord(value=encode(Claim(owner=owner, epoch=epoch)))
-    decisions_claim = await log.publish("decisions", claim, partition=partition)
+    taken: list[FencedProducer] = []
+    try:
+        taken.append(orders := await bus.take_over(f"shard-{partition}-orders"))
+        epoch = await orders.publish("orders", NewRecord(value=encode(Claim(owner=owner))), partition=partition)
+        taken.append(log := await bus.take_over(f"shard-{partition}-log"))
+        claim = NewRecord(value=encode(Claim(owner=owner, epoch=epoch)))
+        decisions_claim = await log.publish("decisions", claim, partition=partition)
+    except BaseException:
+        await asyncio.gather(*(producer.stop() for producer in taken), return_exceptions=True)
+        raise
     return Ownership(partition=partition, epoch=epoch, decisions_claim=decisions_claim, orders=orders, log=log)
 
 
 def valid_records(records: Iterable[Record], epoch: int | None) -> Iterator[tuple[Record, object]]:
     """Yield the records of one partition of `orders` or `decisions` that count, decoded, Claims left out.
 
-    A record counts when its epoch is that of the newest Claim before it; `epoch` is the one in force where the records
-    begin, None at the beginning of the topic.
+    A record that can't be read is void. One counts when its epoch is that of the newest Claim before it; `epoch` is the
+    one in force where the records begin, None at the beginning of the topic.
     """
     current = epoch
     for record in records:
-        message = decode(record.topic, record.value, record.headers)
+        try:
+            message = decode(record.topic, record.value, record.headers)
+        except Refused:  # no owner wrote that
+            continue
         if isinstance(message, Claim):
             current = record.offset if message.epoch is None else message.epoch
         elif not isinstance(message, UnknownMessage) and message.epoch == current:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from agents.execution.step import Desk
+from agents.risk.instruments import MAX_STEPS
 from messages import (
     Bar,
     ExecutionReport,
@@ -16,6 +17,7 @@ from messages import (
 )
 from messages.bus.partitioner import partition_of
 
+MAX_FLOAT32 = 3.4028234663852886e38
 Tick = Quote | Trade | Bar | Observation
 
 
@@ -64,15 +66,28 @@ class ShardReader:
 
 
 def _off_grid(desk: Desk, message: Tick) -> str | None:
+    """Return why the numbers make no sense for the instrument: nothing that is computed of the others can overflow."""
     instrument = desk.instrument
-    prices: tuple[float, ...] = ()
     if type(message) is Quote:
-        prices = (message.bid, message.ask)
+        prices: tuple[float, ...] = (message.bid, message.ask)
+        sizes: tuple[float, ...] = (message.bid_size, message.ask_size)
     elif type(message) is Trade:
-        prices = (message.price,)
+        prices, sizes = (message.price,), (message.size,)
     elif type(message) is Bar:
-        prices = (message.close,)
+        prices, sizes = (message.close,), (message.volume,)
+        if max(message.open, message.high, message.low) > MAX_STEPS * instrument.price_step:
+            return f"a price of {instrument.instrument} is beyond {MAX_STEPS} steps of {instrument.price_step}"
+    else:
+        return _beyond_float32(message.values) if isinstance(message, Observation) else None
     for price in prices:
         if instrument.ticks(price) is None:
             return f"price {price} of {instrument.instrument} is no multiple of price_step {instrument.price_step}"
+    for size in sizes:
+        if size > MAX_STEPS * instrument.quantity_step:
+            return f"size {size} of {instrument.instrument} is beyond {MAX_STEPS} steps of {instrument.quantity_step}"
     return None
+
+
+def _beyond_float32(values: tuple[float, ...]) -> str | None:
+    largest = max(*values, -min(values))
+    return None if largest <= MAX_FLOAT32 else f"a value of the observation is {largest}, too large for float32"

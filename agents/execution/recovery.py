@@ -11,8 +11,8 @@ from msgspec import Struct
 from agents.execution.errors import LogBroken
 from agents.execution.ownership import Ownership, batches_of
 from agents.execution.shard import Shard
-from agents.execution.state import state_digest
-from messages import BadMessage, Bus, Checkpoint, LoggedStep, Partition, Record, decode
+from agents.execution.state import is_readable, state_digest
+from messages import Bus, Checkpoint, LoggedStep, Partition, Record, Refused, decode
 from messages.bus.reading import read_range
 
 
@@ -52,7 +52,7 @@ async def _newest_checkpoint(bus: Bus, number: int, epoch: int) -> Checkpoint | 
     for record in await read_range(bus, {partition: (0, end)}):
         try:
             checkpoint = decode(record.topic, record.value, record.headers)
-        except BadMessage:
+        except Refused:
             continue
         if isinstance(checkpoint, Checkpoint) and _is_good(checkpoint, newest, epoch):
             newest = checkpoint
@@ -63,6 +63,7 @@ def _is_good(checkpoint: Checkpoint, newest: Checkpoint | None, epoch: int) -> b
     return (
         checkpoint.epoch < epoch
         and state_digest(checkpoint.state) == checkpoint.digest
+        and is_readable(checkpoint.state)
         and (newest is None or (checkpoint.epoch, checkpoint.n) >= (newest.epoch, newest.n))
     )
 

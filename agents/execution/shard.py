@@ -14,9 +14,10 @@ from agents.execution import hot_path
 from agents.execution.errors import StepOutOfTurn
 from agents.execution.orders import OpenOrders
 from agents.execution.records import ShardReader, Tick
-from agents.execution.state import DeskState, ShardState
+from agents.execution.state import DeskState, ShardState, decode_state, encode_state
 from agents.execution.step import Desk, ServingBundle, ShardConfig, new_desk
 from agents.risk.gate import Gate, Proposal, View
+from agents.risk.instruments import MAX_STEPS
 from agents.risk.kill_switch import TradingState, trading_state
 from agents.risk.ledger import BadReport, Ledger
 from agents.risk.limits import Limits as LimitsFile
@@ -385,8 +386,9 @@ class Shard:
     def _override(self, message: Override) -> None:
         desk = self._desks.get(message.instrument)
         if desk is not None and desk.strategy == message.strategy:
-            step = desk.instrument.quantity_step
-            desk.override_lots = None if message.target is None else round(message.target / step)
+            lots = None if message.target is None else message.target / desk.instrument.quantity_step
+            if lots is None or abs(lots) <= MAX_STEPS:  # else it is void: one bad record must not stop the shard
+                desk.override_lots = None if lots is None else round(lots)
 
     def _change_limits(self, message: Limits) -> None:
         """An impossible change is void here as everywhere: one bad record must not stop every shard."""
@@ -446,11 +448,11 @@ class Shard:
                 for name, desk in sorted(self._desks.items())
             },
         )
-        return msgspec.msgpack.encode(state)
+        return encode_state(state)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take a checkpoint's state over; the rings are still empty."""
-        state = msgspec.msgpack.decode(checkpoint.state, type=ShardState)
+        """Take a checkpoint's state over; the rings are still empty. Raises StateUnreadable, with nothing changed."""
+        state = decode_state(checkpoint.state)
         self.n, self.market_to, self.reports_to = checkpoint.n, checkpoint.market_to, checkpoint.reports_to
         self.clock_ns = checkpoint.clock_ns
         self.control_to, self._log_id, self._next_seq = state.control_to, state.log_id, state.next_seq

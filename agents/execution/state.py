@@ -2,11 +2,13 @@
 
 import hashlib
 
+import msgspec
 from msgspec import Struct
 
 from agents.execution.orders import OpenOrder
 from agents.risk.gate import GateState
 from agents.risk.ledger import LedgerState
+from messages import Refused
 from messages.control_fold import ActiveBundle, HaltState
 
 
@@ -44,6 +46,38 @@ class ShardState(Struct, frozen=True, kw_only=True):
     desks: dict[str, DeskState]
 
 
+class StateUnreadable(Refused):
+    """Raised when a checkpoint's state is not one of this version: recover from an older one, or from the log."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"the state in the checkpoint can't be read: {detail}; recovery goes on without it")
+        self.detail = detail
+
+
+def encode_state(state: ShardState) -> bytes:
+    """Return the state's bytes, equal for equal states. JSON: money in 1e-9 may need more than 64 bits."""
+    return msgspec.json.encode(state)
+
+
+def decode_state(content: bytes) -> ShardState:
+    """Return the state in these bytes, or in the msgpack of earlier versions. Raises StateUnreadable."""
+    try:
+        if content.startswith(b"{"):
+            return msgspec.json.decode(content, type=ShardState)
+        return msgspec.msgpack.decode(content, type=ShardState)
+    except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as error:
+        raise StateUnreadable(str(error) or type(error).__name__) from error
+
+
 def state_digest(state: bytes) -> str:
     """Return the digest that a checkpoint of this state must carry."""
     return hashlib.blake2b(state, digest_size=32).hexdigest()
+
+
+def is_readable(content: bytes) -> bool:
+    """Whether `decode_state` can read it."""
+    try:
+        decode_state(content)
+    except StateUnreadable:
+        return False
+    return True

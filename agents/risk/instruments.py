@@ -15,6 +15,7 @@ from agents.errors import SettingsError
 
 NANO = 1_000_000_000
 _GRID_TOLERANCE = 1e-6
+MAX_STEPS = 2**53  # beyond, neighbouring floats are more than one step apart: a number no longer says which it means
 
 Positive = Annotated[float, Meta(gt=0)]
 
@@ -46,11 +47,11 @@ class Instrument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return exact.numerator
 
     def ticks(self, price: float) -> int | None:
-        """Return the price in whole steps, or None when it is not on the grid."""
+        """Return the price in whole steps, or None when it is not on the grid, or beyond MAX_STEPS."""
         return _on_grid(price / self.price_step)
 
     def lots(self, quantity: float) -> int | None:
-        """Return the quantity in whole steps, or None when it is not on the grid."""
+        """Return the quantity in whole steps, or None when it is not on the grid, or beyond MAX_STEPS."""
         return _on_grid(quantity / self.quantity_step)
 
     def price(self, ticks: int) -> float:
@@ -92,6 +93,8 @@ def _exact(number: float) -> Fraction:
 
 
 def _on_grid(steps: float) -> int | None:
+    if not -MAX_STEPS <= steps <= MAX_STEPS:
+        return None
     nearest = round(steps)
     return nearest if abs(steps - nearest) <= _GRID_TOLERANCE * max(1.0, abs(steps) * 1e-6) else None
 

@@ -15,6 +15,7 @@ from messages.reports import ExecutionReport
 
 FINISHED_ORDERS = 1024
 UNASSIGNED = ""
+MAX_MONEY = 1e18  # currency: more is nonsense, and its arithmetic would leave float64
 _FLOAT_ERROR = 1e-15
 
 
@@ -110,8 +111,8 @@ class Ledger:
     def apply(self, report: ExecutionReport) -> Fill | None:
         """Book what the report adds to what is known of its order; None when that is nothing.
 
-        Raises BadReport, with nothing changed, for an unknown instrument, a quantity off the grid, or an order that
-        finished too long ago to be known.
+        Raises BadReport, with nothing changed, for an unknown instrument, a quantity off the grid, more than MAX_MONEY,
+        or an order that finished too long ago to be known.
         """
         instrument = self._instruments.get(report.instrument)
         if instrument is None:
@@ -122,13 +123,21 @@ class Ledger:
         quantity_lots = instrument.lots(report.cumulative_quantity)
         if quantity_lots is None:
             raise BadReport(f"report {report.exec_id}", f"{report.cumulative_quantity:g} is not a whole number of lots")
+        value_nanos = _value_nanos(report.average_price, report.cumulative_quantity, instrument)
+        fee_nanos = _nanos(report.cumulative_fee)
+        if value_nanos is None or fee_nanos is None:
+            raise BadReport(
+                f"report {report.exec_id}",
+                f"{report.cumulative_quantity:g} at {report.average_price:g} with fee {report.cumulative_fee:g} "
+                f"is more than {MAX_MONEY:g} {instrument.currency}",
+            )
         sign = 1 if report.side == "buy" else -1
         totals = OrderTotals(
             report.order_id,
             report.report_seq,
             sign * quantity_lots,
-            sign * _value_nanos(report.average_price, report.cumulative_quantity, instrument),
-            round(report.cumulative_fee * NANO),
+            sign * value_nanos,
+            fee_nanos,
             report.order.partition,
             report.order.offset,
         )
@@ -199,17 +208,20 @@ class Ledger:
         self.adjust(cash_nanos=value_nanos)
 
     def apply_adjust(self, adjust: Adjust, *, strategy: str = UNASSIGNED) -> None:
-        """Book a correction by hand. Raises BadReport, with nothing changed, when it is not on the grid."""
+        """Book a correction by hand. Raises BadReport, with nothing changed: off the grid, or more than MAX_MONEY."""
+        cash_nanos = _nanos(adjust.cash)
+        if cash_nanos is None:
+            raise BadReport(f"adjust {adjust.adjust_id}", f"cash of {adjust.cash:g} can't be booked")
         if adjust.instrument is not None:
             instrument = self._instruments.get(adjust.instrument)
             lots = instrument.lots(adjust.quantity) if instrument is not None else None
-            if instrument is None or lots is None:
+            value_nanos = _value_nanos(adjust.price, adjust.quantity, instrument) if instrument is not None else None
+            if lots is None or value_nanos is None:
                 raise BadReport(
                     f"adjust {adjust.adjust_id}", f"{adjust.quantity:g} {adjust.instrument} can't be booked"
                 )
-            value_nanos = _value_nanos(adjust.price, adjust.quantity, instrument)
             self.adjust_position(adjust.instrument, lots, value_nanos, strategy=strategy)
-        self.adjust(cash_nanos=round(adjust.cash * NANO))
+        self.adjust(cash_nanos=cash_nanos)
 
     def mark(self, instrument: str, ticks: int) -> None:
         """Value the instrument at `ticks` from now on."""
@@ -332,9 +344,15 @@ def average_cost(held_lots: int, cost_nanos: int, lots: int, value_nanos: int) -
     return value_nanos - closing_value, -closing_value - cost_nanos
 
 
-def _value_nanos(average_price: float, quantity: float, instrument: Instrument) -> int:
-    """Return the value in 1e-9; exact where the fills were on the price grid, although the average is a float."""
+def _nanos(money: float) -> int | None:
+    return round(money * NANO) if abs(money) <= MAX_MONEY else None
+
+
+def _value_nanos(average_price: float, quantity: float, instrument: Instrument) -> int | None:
+    """Return the value in 1e-9, None beyond MAX_MONEY; exact where the fills were on the price grid."""
     nanos = average_price * quantity * instrument.multiplier * NANO
+    if not abs(nanos) <= MAX_MONEY * NANO:
+        return None
     step = instrument.nanos_per_tick_lot
     on_grid = round(nanos / step) * step
     return on_grid if abs(nanos - on_grid) <= max(1.0, abs(nanos) * _FLOAT_ERROR) else round(nanos)
