@@ -1,6 +1,7 @@
 """`tickpilot run` and `tickpilot init`."""
 
 import logging
+import secrets
 from typing import Annotated
 
 import msgspec
@@ -10,8 +11,13 @@ from agents.assembly import AGENTS, build_agent
 from agents.cli.options import SettingsFile, connect_to, load
 from agents.lifecycle.process import run_agents, run_async
 from agents.settings import EXAMPLE, Settings, shown
-from messages import SystemClock
+from messages import Bus, Clock, SystemClock
+from messages.bus.checks import require
+from messages.bus.cluster import create_topics
+from messages.bus.examine import examine
 from messages.bus.security import client_arguments
+
+_log = logging.getLogger(__name__)
 
 
 def run(
@@ -41,9 +47,22 @@ async def _run(names: tuple[str, ...], settings: Settings, agent_id: str | None)
             build_agent(name, settings, bus=bus, clock=clock, agent_id=agent_id if len(names) == 1 else None)
             for name in names
         ]
+        await _prepare(bus, settings, clock)
         await run_agents(agents)
     finally:
         await bus.stop()
+
+
+async def _prepare(bus: Bus, settings: Settings, clock: Clock) -> None:
+    """Refuse a cluster that agents must not start on; what is merely doubtful is logged."""
+    if settings.bus.startswith("memory://"):
+        _log.warning("the bus is in the memory of this process: nobody else can feed it, nothing is kept")
+        await create_topics(bus, shards=settings.shards, log_id=secrets.token_hex(16))
+    findings = await examine(bus, shards=settings.shards, clock=clock)
+    require(findings)
+    for finding in findings:
+        if finding.level == "warning":
+            _log.warning("%s", finding.line)
 
 
 def init() -> None:

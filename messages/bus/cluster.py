@@ -36,7 +36,8 @@ async def check_topics(bus: Bus, *, shards: int) -> Mapping[str, tuple[str, ...]
         if state is None:
             differences[name] = ("missing",)
             continue
-        wrong = [] if state.partitions == topic.partitions(shards) else [f"{state.partitions} partitions"]
+        count = topic.partitions(shards)
+        wrong = [] if state.partitions == count else [f"{state.partitions} partitions, must be {count} (see `shards`)"]
         wrong += [
             f"{key}={state.config.get(key)}, must be {value}"
             for key, value in topic.broker_config().items()

@@ -26,5 +26,5 @@ def connect(
     if url.startswith("kafka://"):
         from messages.bus.kafka import KafkaBus
 
-        return KafkaBus(url, client=client, prefix=prefix, security=security)
+        return KafkaBus(url, client=client, prefix=prefix, clock=clock, security=security)
     raise Refused(f"bus address {url!r} is neither kafka://host:port nor memory://; correct `bus` in the settings")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from messages.bus.checks import ClusterFacts
 from messages.bus.kafka_admin import KafkaAdmin
 from messages.bus.kafka_calls import KafkaTimeouts, warn_if_slow
 from messages.bus.kafka_consumer import KafkaConsumer
@@ -109,6 +110,10 @@ class KafkaBus:
 
     async def describe_topics(self, names: Iterable[str]) -> dict[str, TopicState]:
         return await self._admin.describe(names)
+
+    async def facts(self) -> ClusterFacts:
+        """Return what the cluster says of itself, for the checks before a start. Raises BusUnavailable, BusRefused."""
+        return await self._admin.facts()
 
     def health(self) -> tuple[ClientState, ...]:
         return tuple(client.watch.state() for client in self._open)

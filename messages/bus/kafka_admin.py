@@ -9,8 +9,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 
+from messages.bus.checks import ClusterFacts
 from messages.bus.kafka_calls import KafkaTimeouts, bounded, closed, started
 from messages.bus.kafka_diagnosis import explained
+from messages.bus.kafka_facts import read_facts
 from messages.bus.kafka_refusals import refusal
 from messages.bus.protocol import TopicState
 from messages.errors import BusUnavailable, Refused, TopicMismatch
@@ -99,12 +101,18 @@ class KafkaAdmin:
         resources = [ConfigResource(ConfigResourceType.TOPIC, self._prefix + name) for name in found]
         responses = await self._ask("describing topics", lambda raw: raw.describe_configs(resources))
         states = {}
-        for _, _, _, raw_name, entries in (resource for response in responses for resource in response.resources):
+        for code, _, _, raw_name, entries in (resource for response in responses for resource in response.resources):
+            if refused := refusal(for_code(code)(raw_name), self._url, "reading a topic's settings"):
+                raise refused
             name = raw_name.removeprefix(self._prefix)
             wanted = TOPICS[name].broker_config() if name in TOPICS else {}
             config = {entry[0]: entry[1] for entry in entries if entry[0] in wanted}
             states[name] = TopicState(name=name, partitions=len(existing[name]), config=config)
         return {name: states[name] for name in found}
+
+    async def facts(self) -> ClusterFacts:
+        """Return what the cluster says of itself and of the registered topics."""
+        return await self._ask("looking at the cluster", lambda raw: read_facts(raw, prefix=self._prefix, names=TOPICS))
 
     async def _partitions(self) -> dict[str, list[int]]:
         """Every topic of this prefix with the leader of each partition; asking by name could create a topic."""

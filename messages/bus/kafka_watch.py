@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from messages.bus.health import WELL, Verdict
 from messages.bus.kafka_calls import KafkaTimeouts, started
 from messages.clock import Clock
-from messages.errors import Retryable, TickpilotError
+from messages.errors import TickpilotError
 from messages.status import ClientKind, ClientState
 
 _log = logging.getLogger("tickpilot.bus")
@@ -129,7 +129,7 @@ class Watch:
             await asyncio.sleep(self._timeouts.look_s)
             if await self._is_stalled():
                 is_taken = await self._client.replace(fresh, self._timeouts.stall_s)
-        except Retryable as error:
+        except TickpilotError as error:
             _log.info("%s can't be rebuilt yet: %s", self._client.name, error)
         finally:
             if not is_taken:

@@ -13,6 +13,7 @@ import pytest
 
 from agents.lifecycle import local_kafka
 from messages import (
+    TOPICS,
     Bus,
     BusRefused,
     BusUnavailable,
@@ -22,12 +23,14 @@ from messages import (
     RefusalCause,
     Secret,
     Security,
+    SystemClock,
     connect,
 )
+from messages.bus.examine import examine
 from messages.bus.kafka import KafkaBus
 from messages.bus.kafka_calls import KafkaTimeouts
 from messages.errors import Refused, TopicMismatch
-from tests.clusters import Heard, create, read, values
+from tests.clusters import SHARDS, Heard, create, read, values
 from tests.secured import Grant, SecuredKafka, allow, secured_kafka
 
 pytestmark = pytest.mark.kafka
@@ -251,3 +254,14 @@ async def test_names_and_ports_that_lead_nowhere_are_told_apart() -> None:
 
 def test_a_login_is_not_part_of_what_is_written_down(secured: SecuredKafka) -> None:
     assert "correct horse" not in repr(msgspec.structs.astuple(secured.login()))
+
+
+async def test_topics_whose_settings_may_not_be_read_are_a_warning_not_a_lie(secured: SecuredKafka) -> None:
+    prefix = new_prefix()
+    async with bus_of(secured.login_url, secured.login(), prefix) as bus:
+        await bus.create_topics(TOPICS.values(), shards=SHARDS)
+        assert {finding.level for finding in await examine(bus, shards=SHARDS, clock=SystemClock())} == {"ok"}
+    async with bus_of(secured.login_url, secured.login("reader"), prefix) as bus:
+        findings = await examine(bus, shards=SHARDS, clock=SystemClock())
+        assert [finding.check for finding in findings if finding.level != "ok"] == ["topics"]
+        assert "DescribeConfigs" in next(finding.line for finding in findings if finding.check == "topics")
