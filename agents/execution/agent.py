@@ -112,13 +112,13 @@ class ExecutionAgent:
         market = await self._bus.subscribe(["market"], self._config.group, self)
         self._clients = _Clients(producer=producer, market=market)
         for name, task in (
-            ("control", self._follow_control()),
-            ("market", self._follow_market()),
-            ("timer", self._watch_time()),
-            ("commit", self._commit_often()),
-            ("heartbeat", beat(producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms)),
+            ("control", self._follow_control),
+            ("market", self._follow_market),
+            ("timer", self._watch_time),
+            ("commit", self._commit_often),
+            ("heartbeat", self._beat),
         ):
-            self._tasks.spawn(task, f"{self._agent_id}-{name}")
+            self._tasks.keep(task, f"{self._agent_id}-{name}", self._clock)
 
     async def run(self) -> None:
         await self._tasks.wait()
@@ -241,6 +241,7 @@ class ExecutionAgent:
             while True:
                 for record in await consumer.poll(timeout_s=IDLE_POLL_S):
                     await self._obey(record)
+                    self._control_to[Partition(record.topic, record.partition)] = record.offset + 1
         finally:
             await consumer.stop()
 
@@ -337,6 +338,9 @@ class ExecutionAgent:
         """Publish an answer beside everything else: a slow broker must not hold up a halt."""
         record = NewRecord(key=status_key(message).encode(), value=encode(message))
         self._tasks.spawn(publish_at_last(self._started.producer, self._clock, "status", record), "tell")
+
+    async def _beat(self) -> None:
+        await beat(self._started.producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms)
 
     def _heartbeat(self) -> Heartbeat:
         return Heartbeat(

@@ -81,14 +81,14 @@ class FeedAgent:
         for number in range(await self._bus.partition_count("market")):
             lane = Lane(Partition("market", number), self._producer, max_waiting=self._config.max_waiting)
             self._lanes.append(lane)
-            self._supervisor.spawn(lane.run(), f"{self._agent_id}-lane-{number}")
+            self._supervisor.keep(lane.run, f"{self._agent_id}-lane-{number}", self._clock)
         self._supervisor.spawn(
             beat(self._producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
             f"{self._agent_id}-heartbeat",
         )
 
     async def run(self) -> None:
-        """Play the source once; return when all of it is acknowledged, or when stopped. Raises what the bus raises."""
+        """Play the source once; return when all of it is acknowledged, or when stopped."""
         self._play_task = self._supervisor.spawn(self._play(), f"{self._agent_id}-play")
         await self._supervisor.wait()
 

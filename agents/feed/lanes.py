@@ -15,6 +15,7 @@ class Lane:
         self._partition, self._producer = partition, producer
         self._waiting: asyncio.Queue[NewRecord] = asyncio.Queue(max_waiting)
         self._held: NewRecord | None = None
+        self._batch: list[NewRecord] = []
         self.acknowledged = 0
 
     async def put(self, record: NewRecord) -> None:
@@ -31,13 +32,17 @@ class Lane:
         await self._waiting.join()
 
     async def run(self) -> None:
-        """Send until cancelled. Raises what the producer raises."""
+        """Send until cancelled. Raises what the producer raises; run again, it sends the same batch first.
+
+        A batch whose acknowledgement was lost is then on the topic twice: better than a hole.
+        """
         while True:
-            batch = await self._next_batch()
-            await self._producer.publish_batch(self._partition, batch)
-            self.acknowledged += len(batch)
-            for _ in batch:
+            self._batch = self._batch or await self._next_batch()
+            await self._producer.publish_batch(self._partition, self._batch)
+            self.acknowledged += len(self._batch)
+            for _ in self._batch:
                 self._waiting.task_done()
+            self._batch = []
 
     async def _next_batch(self) -> list[NewRecord]:
         first = self._held or await self._waiting.get()

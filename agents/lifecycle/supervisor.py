@@ -1,10 +1,20 @@
-"""The owner of background tasks: it notices every death, and stopping is bounded."""
+"""The owner of background tasks: it notices every death, and stopping is bounded.
+
+One rule for failures. A Retryable error (the bus was slow or away) is no death: the task begins again after a pause,
+where its consumer stands. Anything else (Fatal, Refused, a bug) ends the agent, and with it the process.
+"""
 
 import asyncio
-from collections.abc import Coroutine
+import logging
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from messages.errors import BusTimeout
+from messages.clock import Clock
+from messages.errors import BusTimeout, Retryable
+
+PAUSE_S, MAX_PAUSE_S = 0.25, 2.0
+WELL_S = 10.0  # after so long a task is well again, and the next pause is short
+_log = logging.getLogger(__name__)
 
 
 class Supervisor:
@@ -21,6 +31,14 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._changed.set())
         return task
+
+    def keep(self, work: Callable[[], Coroutine[Any, Any, Any]], name: str, clock: Clock) -> asyncio.Task[Any]:
+        """Run `work()` in the background under this owner, and again whenever it raises Retryable.
+
+        `work` must be able to begin again: what it has read it has also carried out, and its writes that must not get
+        lost try again by themselves.
+        """
+        return self.spawn(_again(work, name, clock), name)
 
     async def wait(self) -> None:
         """Return when a stop was asked for; raise the first error of a task as soon as it happens."""
@@ -60,3 +78,19 @@ class Supervisor:
         for error in errors:
             if error is not None:
                 raise error
+
+
+async def _again(work: Callable[[], Coroutine[Any, Any, Any]], name: str, clock: Clock) -> None:
+    pause_s = PAUSE_S
+    while True:
+        began_ns = clock.now_ns()
+        try:
+            await work()
+        except Retryable as error:
+            if clock.now_ns() - began_ns >= WELL_S * 1e9:
+                pause_s = PAUSE_S
+            _log.warning("%s begins again in %g s: %s", name, pause_s, error)
+            await clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+        else:
+            return

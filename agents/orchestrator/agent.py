@@ -3,10 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
-from agents.lifecycle.status import beat
+from agents.lifecycle.status import beat, publish_at_last
 from agents.lifecycle.supervisor import Supervisor
 from agents.orchestrator.config import OrchestratorConfig
 from agents.orchestrator.fleet import Fleet
@@ -22,6 +23,7 @@ from messages import (
     BundleReady,
     Bus,
     Clock,
+    Consumer,
     Heartbeat,
     NewRecord,
     Producer,
@@ -67,6 +69,7 @@ class OrchestratorAgent:
         self._sequences: dict[str, int] = {}
         self._tasks = Supervisor()
         self._producer: Producer | None = None
+        self._consumer: Consumer | None = None
 
     @property
     def agent_id(self) -> str:
@@ -80,33 +83,34 @@ class OrchestratorAgent:
                 self._apply_control(record)
         announced = [record for record in records if record.topic == "bundles"]
         pending = self._resume(announced)
-        consumer = await self._bus.consumer()
-        await consumer.assign(positions)
-
-        async def follow() -> None:
-            try:
-                for record in pending:
-                    await self._announced(record)
-                while True:
-                    for record in await consumer.poll(timeout_s=POLL_S):
-                        await self._take(record)
-                    await self._advance()
-            finally:
-                await consumer.stop()
-
-        self._tasks.spawn(follow(), f"{self._agent_id}-follow")
+        self._consumer = await self._bus.consumer()
+        await self._consumer.assign(positions)
+        self._tasks.keep(partial(self._follow, self._consumer, pending), f"{self._agent_id}-follow", self._clock)
         self._tasks.spawn(
             beat(self._producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
             f"{self._agent_id}-heartbeat",
         )
 
+    async def _follow(self, consumer: Consumer, pending: list[Record]) -> None:
+        while pending:
+            await self._announced(pending[0])
+            del pending[0]
+        while True:
+            for record in await consumer.poll(timeout_s=POLL_S):
+                await self._take(record)
+            await self._advance()
+
     async def run(self) -> None:
         await self._tasks.wait()
 
     async def stop(self) -> None:
-        await self._tasks.stop()
-        if self._producer is not None:
-            await self._producer.stop()
+        try:
+            await self._tasks.stop()
+            if self._consumer is not None:
+                await self._consumer.stop()
+        finally:
+            if self._producer is not None:
+                await self._producer.stop()
 
     def _resume(self, announced: list[Record]) -> list[Record]:
         """After a restart: what `control` rolled out was accepted; only what was announced later is looked at again."""
@@ -270,7 +274,7 @@ class OrchestratorAgent:
     async def _publish(self, topic: str, record: NewRecord) -> None:
         if self._producer is None:
             raise RuntimeError("the agent is not started")
-        await self._producer.publish(topic, record)
+        await publish_at_last(self._producer, self._clock, topic, record)
 
     def _heartbeat(self) -> Heartbeat:
         return Heartbeat(agent_id=self._agent_id, agent="orchestrator", ts=self._clock.now_ns(), state="live")

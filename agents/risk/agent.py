@@ -1,12 +1,13 @@
 """The Risk agent: watches the portfolio, publishes what it sees, halts on `control`."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from agents.errors import SettingsError
-from agents.lifecycle.status import beat
+from agents.lifecycle.status import beat, publish_at_last
 from agents.lifecycle.supervisor import Supervisor
 from agents.risk.config import RiskConfig
 from agents.risk.instruments import Instrument
@@ -105,9 +106,12 @@ class RiskAgent:
 
     async def run(self) -> None:
         if self._clients is not None:
-            self._supervisor.spawn(self._watch_events(self._clients), f"{self._agent_id}-events")
-            self._supervisor.spawn(self._watch_market(self._clients), f"{self._agent_id}-market")
-            self._supervisor.spawn(self._publish_regularly(self._clients), f"{self._agent_id}-snapshots")
+            for name, watch in (
+                ("events", self._watch_events),
+                ("market", self._watch_market),
+                ("snapshots", self._publish_regularly),
+            ):
+                self._supervisor.keep(partial(watch, self._clients), f"{self._agent_id}-{name}", self._clock)
         await self._supervisor.wait()
 
     async def stop(self) -> None:
@@ -261,7 +265,8 @@ class RiskAgent:
         if breach.level is not None and (scope, breach.level) not in in_force:
             self._halting.add((scope, breach.level))
             halt = Halt(scope=scope, level=breach.level, writer=self._agent_id, reason=_reason(breach), ts=now_ns)
-            await clients.producer.publish("control", NewRecord(key=control_key(halt).encode(), value=encode(halt)))
+            record = NewRecord(key=control_key(halt).encode(), value=encode(halt))
+            await publish_at_last(clients.producer, self._clock, "control", record)
         alert = Alert(
             alert_id=f"{self._agent_id}/{breach.code}/{breach.instrument or PORTFOLIO}/{now_ns}",
             ts=now_ns,
@@ -271,7 +276,8 @@ class RiskAgent:
             text=breach.text,
             instrument=breach.instrument,
         )
-        await clients.producer.publish("risk", NewRecord(key=alert.alert_id.encode(), value=encode(alert)))
+        record = NewRecord(key=alert.alert_id.encode(), value=encode(alert))
+        await publish_at_last(clients.producer, self._clock, "risk", record)
 
     def _own_halts(self) -> list[HaltInForce]:
         return [halt for halt in self._control.halts.in_force() if halt.writer == self._agent_id]

@@ -1,6 +1,7 @@
 """The Trainer: keeps the recent ticks and answers each TrainRequest with a bundle, or with why there is none."""
 
 import asyncio
+import logging
 import re
 import shutil
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from agents.lifecycle.status import beat, dead_letter
+from agents.lifecycle.status import beat, dead_letter, publish_at_last
 from agents.lifecycle.supervisor import Supervisor
 from agents.risk.instruments import Instrument
 from agents.trainer.config import TrainerConfig, WorkerDone, WorkerFailed, WorkerProgress, WorkerRequest
@@ -30,6 +31,7 @@ from messages import (
     Quote,
     Record,
     Refused,
+    Retryable,
     Trade,
     TrainProgress,
     TrainRequest,
@@ -38,6 +40,7 @@ from messages import (
     encode,
 )
 
+_log = logging.getLogger(__name__)
 _POLL_S = 30.0
 _CATCH_UP_S = 60.0
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -94,8 +97,8 @@ class TrainerAgent:
         return [Partition("market", number) for number in range(await self._bus.partition_count("market"))]
 
     async def run(self) -> None:
-        self._supervisor.spawn(self._follow_market(), "trainer-market")
-        self._supervisor.spawn(self._serve(), "trainer-requests")
+        self._supervisor.keep(self._follow_market, "trainer-market", self._clock)
+        self._supervisor.keep(self._serve, "trainer-requests", self._clock)
         self._supervisor.spawn(
             beat(self._producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms), "trainer-heartbeat"
         )
@@ -133,7 +136,7 @@ class TrainerAgent:
                     message = decode("training", record.value, record.headers)
                 except Refused as error:
                     letter = dead_letter(record, str(error), agent_id=self._agent_id, ts=self._clock.now_ns())
-                    await self._producer.publish("dead-letters", letter)
+                    await publish_at_last(self._producer, self._clock, "dead-letters", letter)
                     continue
                 if isinstance(message, TrainRequest):
                     self._state = "training"
@@ -150,11 +153,11 @@ class TrainerAgent:
                 await self._result(request, reason=outcome.reason, figures=outcome.figures)
                 return
             uri = await store(Path(outcome.bundle), self._config.registry_uri)
-        except (Refused, BusTimeout, OSError) as error:
+        except (Refused, Retryable, OSError) as error:
             await self._result(request, reason=str(error))
             return
         await self._until(request.announce_at)
-        ready = await announce(self._producer, work, outcome, uri)
+        ready = await announce(self._producer, self._clock, work, outcome, uri)
         await self._result(request, done=outcome, uri=ready.uri, figures=outcome.figures)
 
     async def _prepare(self, request: TrainRequest) -> WorkerRequest:
@@ -208,7 +211,10 @@ class TrainerAgent:
             timesteps_total=progress.timesteps_total,
             mean_reward=progress.mean_reward,
         )
-        await self._producer.publish("training", NewRecord(key=request.run_id.encode(), value=encode(message)))
+        try:
+            await self._producer.publish("training", NewRecord(key=request.run_id.encode(), value=encode(message)))
+        except Retryable as error:  # the next one tells more anyhow
+            _log.warning("progress of run %s is not told: %s", request.run_id, error)
 
     async def _until(self, moment_ns: int | None) -> None:
         while moment_ns is not None and (left_ns := moment_ns - self._clock.now_ns()) > 0:
@@ -233,4 +239,5 @@ class TrainerAgent:
             reason=reason,
             figures=figures or {},
         )
-        await self._producer.publish("training", NewRecord(key=request.run_id.encode(), value=encode(message)))
+        record = NewRecord(key=request.run_id.encode(), value=encode(message))
+        await publish_at_last(self._producer, self._clock, "training", record)

@@ -3,9 +3,10 @@
 import asyncio
 from pathlib import Path
 
+from agents.lifecycle.status import publish_at_last
 from agents.trainer.config import WorkerDone, WorkerRequest
 from bundles.registry import Registry, read_files
-from messages import BundleReady, NewRecord, Producer, encode
+from messages import BundleReady, Clock, NewRecord, Producer, encode
 
 
 async def store(bundle: Path, registry_uri: str | None) -> str:
@@ -22,8 +23,8 @@ def _store(bundle: Path, registry_uri: str | None) -> str:
     return Registry(registry_uri).put(read_files(str(bundle)))
 
 
-async def announce(producer: Producer, request: WorkerRequest, done: WorkerDone, uri: str) -> BundleReady:
-    """Publish and return the BundleReady of a finished run."""
+async def announce(producer: Producer, clock: Clock, request: WorkerRequest, done: WorkerDone, uri: str) -> BundleReady:
+    """Publish and return the BundleReady of a finished run, however long the bus is away."""
     ready = BundleReady(
         bundle_id=done.bundle_id,
         strategy=request.strategy,
@@ -32,5 +33,6 @@ async def announce(producer: Producer, request: WorkerRequest, done: WorkerDone,
         sequence=request.sequence,
         created=request.created,
     )
-    await producer.publish("bundles", NewRecord(key=ready.bundle_id.encode(), value=encode(ready)))
+    record = NewRecord(key=ready.bundle_id.encode(), value=encode(ready))
+    await publish_at_last(producer, clock, "bundles", record)
     return ready

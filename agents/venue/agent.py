@@ -3,10 +3,11 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from msgspec import Struct
 
-from agents.lifecycle.status import beat, dead_letter
+from agents.lifecycle.status import beat, dead_letter, publish_at_last
 from agents.lifecycle.supervisor import Supervisor
 from agents.risk.instruments import Instrument
 from agents.venue.answered import Answered
@@ -72,6 +73,8 @@ class VenueAgent:
         self._books: list[PaperBook] = []
         self._supervisor = Supervisor()
         self._clients: _Clients | None = None
+        self._partitions = 0
+        self._is_caught_up = False
         self.published = 0
 
     @property
@@ -84,13 +87,9 @@ class VenueAgent:
         return self._books
 
     async def start(self) -> None:
-        partitions = await self._bus.partition_count("orders")
+        self._partitions = await self._bus.partition_count("orders")
         self._clients = _Clients(consumer=await self._bus.consumer(), producer=await self._bus.producer())
-        self._books = [
-            PaperBook(number, self._config, self._instruments, refusal=self._refuse) for number in range(partitions)
-        ]
-        positions = await self._catch_up(self._clients)
-        await self._clients.consumer.assign(positions)
+        await self._begin(self._clients)
         self._supervisor.spawn(
             beat(self._clients.producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
             f"{self._agent_id}-heartbeat",
@@ -98,7 +97,7 @@ class VenueAgent:
 
     async def run(self) -> None:
         if self._clients is not None:
-            self._supervisor.spawn(self._match(self._clients), f"{self._agent_id}-match")
+            self._supervisor.keep(partial(self._work, self._clients), f"{self._agent_id}-match", self._clock)
         await self._supervisor.wait()
 
     async def stop(self) -> None:
@@ -107,6 +106,22 @@ class VenueAgent:
             clients, self._clients = self._clients, None
             await clients.consumer.stop()
             await clients.producer.stop()
+
+    async def _work(self, clients: _Clients) -> None:
+        """Match until the bus fails; begin as after a restart then: which reports are on the topic is unknown."""
+        if not self._is_caught_up:
+            await self._begin(clients)
+        self._is_caught_up = False
+        await self._match(clients)
+
+    async def _begin(self, clients: _Clients) -> None:
+        self._control, self._answered = ControlFold(), Answered()
+        self._books = [
+            PaperBook(number, self._config, self._instruments, refusal=self._refuse)
+            for number in range(self._partitions)
+        ]
+        await clients.consumer.assign(await self._catch_up(clients))
+        self._is_caught_up = True
 
     async def _catch_up(self, clients: _Clients) -> dict[Partition, int]:
         """Read `control`, `reports` and `orders` to their ends; return where live reading begins."""
@@ -200,7 +215,7 @@ class VenueAgent:
         except Refused as error:
             if is_new:
                 letter = dead_letter(record, str(error), agent_id=self._agent_id, ts=self._clock.now_ns())
-                await clients.producer.publish("dead-letters", letter)
+                await publish_at_last(clients.producer, self._clock, "dead-letters", letter)
             return None
         return None if isinstance(message, UnknownMessage) else message
 

@@ -6,7 +6,7 @@ import pytest
 from agents.feed.agent import FeedAgent
 from agents.feed.config import FeedConfig
 from agents.feed.synthetic import SyntheticConfig, SyntheticSource
-from messages import TOPICS, BusTimeout, Partition, Quote, VirtualClock, decode
+from messages import TOPICS, BusTimeout, Partition, Quote, Refused, TickpilotError, VirtualClock, decode
 from messages.bus.memory import MemoryBroker, NoFaults
 from messages.bus.partitioner import partition_of
 from messages.market import MarketMessage
@@ -174,18 +174,47 @@ async def test_stop_ends_a_waiting_feed_with_all_it_took_sent_and_can_be_called_
     assert sum(map(len, market(broker))) == 2
 
 
-async def test_a_bus_that_fails_ends_run_with_its_error() -> None:
-    class Broken(NoFaults):
-        async def before(self, client: str, operation: str) -> None:
-            if operation == "append market":
-                raise BusTimeout("append", 1)
+class Away(NoFaults):
+    """Appends to `market` fail while `error` is set."""
 
-    broker = MemoryBroker(faults=Broken())
+    def __init__(self) -> None:
+        self.error: TickpilotError | None = BusTimeout("append", 1)
+
+    async def before(self, client: str, operation: str) -> None:
+        if operation == "append market" and self.error is not None:
+            raise self.error
+
+
+async def test_a_feed_goes_on_where_it_was_when_the_bus_is_back() -> None:
+    away = Away()
+    clock = VirtualClock()
+    broker = MemoryBroker(faults=away, clock=clock)
+    await cluster(broker)
+    source = ListSource([quote(0, instrument) for instrument in ("A", "B")])
+    feed = FeedAgent(config=FeedConfig(speed=1.0), source=source, bus=broker.connect(), clock=broker.clock)
+    await feed.start()
+    run = asyncio.ensure_future(feed.run())
+    for second in range(1, 6):
+        clock.set(second * 10**9)
+        await broker.settle()
+    assert market(broker) == [[], []]
+    away.error = None
+    clock.set(9 * 10**9)
+    await broker.settle()
+    await asyncio.wait_for(run, 5)
+    assert sorted(m.instrument for log in market(broker) for m in log) == ["A", "B"]
+    await feed.stop()
+
+
+async def test_a_feed_that_may_not_publish_ends_with_its_error() -> None:
+    away = Away()
+    away.error = Refused("not allowed")
+    broker = MemoryBroker(faults=away)
     await cluster(broker)
     source = ListSource([quote(ts) for ts in range(10_000)])
     feed = FeedAgent(config=FeedConfig(stop_timeout_s=0.2), source=source, bus=broker.connect(), clock=broker.clock)
     await feed.start()
-    with pytest.raises(BusTimeout, match="append"):
+    with pytest.raises(Refused, match="not allowed"):
         await asyncio.wait_for(feed.run(), 5)
     with pytest.raises(BusTimeout, match="flushing"):
         await feed.stop()

@@ -13,10 +13,12 @@ from messages import (
     BusUnavailable,
     Claim,
     ExecutionReport,
+    Fatal,
     Flatten,
     Halt,
     Heartbeat,
     NewRecord,
+    TickpilotError,
     VirtualClock,
     control_key,
     decode,
@@ -72,7 +74,7 @@ class World:
             await asyncio.gather(self.venue.stop(), *running, return_exceptions=True)
             self.venue = self._running = None
         if self.venue is None:
-            with contextlib.suppress(BusUnavailable):
+            with contextlib.suppress(BusUnavailable, Fatal):
                 await self.start_venue()
 
     async def tick(self, at_ms: int, message: MarketMessage) -> int:
@@ -181,10 +183,13 @@ async def test_a_restart_at_any_point_loses_and_doubles_nothing(world: World, cu
 
 
 class KillAt:
-    """The venue dies at these operations on the bus or soon after, before the effect or with it but unacknowledged."""
+    """These operations of the venue on the bus fail, before the effect or with it but unacknowledged.
 
-    def __init__(self, numbers: list[int], moment: str) -> None:
-        self._numbers, self._moment = numbers, moment
+    It dies of a Fatal error, and begins anew in the same process when the bus was away.
+    """
+
+    def __init__(self, numbers: list[int], moment: str, error: TickpilotError) -> None:
+        self._numbers, self._moment, self._error = numbers, moment, error
         self._number = -1
         self.deaths = 0
 
@@ -202,22 +207,26 @@ class KillAt:
         if moment == self._moment and self._numbers and self._number >= self._numbers[0]:
             del self._numbers[0]
             self.deaths += 1
-            raise BusUnavailable("memory://", "killed")
+            raise self._error
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("distance", [1, 2, 4])
-async def test_two_kills_at_any_calls_of_the_bus_lose_and_double_nothing(moment: str, distance: int) -> None:
+@pytest.mark.parametrize("error", [Fatal("killed"), BusUnavailable("memory://", "away")], ids=["killed", "away"])
+async def test_two_failures_at_any_calls_of_the_bus_lose_and_double_nothing(
+    moment: str, distance: int, error: TickpilotError
+) -> None:
     number = 0
     while True:
-        kill = KillAt([number, number + distance], moment)
+        kill = KillAt([number, number + distance], moment, error)
         world = World(kill)
         await world.open()
         for chapter in story(world):
             await world.keep_up()
             await chapter()
-        for _ in range(3):
+        for seconds in range(1, 8):
             await world.keep_up()
+            world.clock.set((START + 1_000 * seconds) * MS)
             await world.broker.settle()
         assert told(await world.reports()) == TOLD, f"killed {moment} operation {number}"
         await world.stop_venue()
