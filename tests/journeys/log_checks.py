@@ -25,6 +25,7 @@ def problems(log: Log) -> list[str]:
             decisions=log.topic("decisions", number),
         )
     ]
+    wrong += log.unfit()
     ids = [order["order_id"] for order in log.of("orders", "Order")]
     return wrong if len(ids) == len(set(ids)) else [*wrong, "an order id is on two partitions"]
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from messages import Record
+from tests.schemas import parsed, wrong_in
 from tests.waiting import NeverHappened
 
 Json = dict[str, Any]
@@ -58,7 +59,7 @@ class Publisher:
 
 
 class Log:
-    """Follows whole topics from their beginnings; keeps every record, and what the JSON ones say."""
+    """Follows whole topics from their beginnings; keeps every record, and what they say in either format."""
 
     def __init__(
         self,
@@ -104,6 +105,10 @@ class Log:
         """Return the records of one partition read so far."""
         return self.records[topic, partition]
 
+    def unfit(self) -> list[str]:
+        """Return which records do not fit the published schema and are no dead letters."""
+        return wrong_in(record for records in self.records.values() for record in records)
+
     def read(self, timeout_s: float = 0.2) -> None:
         """Take in what is there now, waiting for the first of it."""
         for message in self._consumer.consume(num_messages=2000, timeout=timeout_s):
@@ -123,7 +128,7 @@ class Log:
         )
         self.records[topic, record.partition].append(record)
         if topic in _PARSED and record.value is not None:
-            self._messages[topic].append(json.loads(record.value))
+            self._messages[topic].append(parsed(record))
 
     def wait(self, happened: Callable[["Log"], object], *, what: str, timeout_s: float) -> None:
         """Read until `happened` is true of this log. Raises NeverHappened, and what `while_waiting` raises."""

@@ -10,11 +10,24 @@ import pytest
 from typer.testing import CliRunner
 
 from agents.cli.schema import app
-from messages import TOPICS, BadMessage, Halt, Quote, UnknownMessage, decode, encode
+from messages import (
+    TOPICS,
+    BadMessage,
+    DeadLetter,
+    DecisionBatch,
+    Halt,
+    Order,
+    Quote,
+    Record,
+    UnknownMessage,
+    decode,
+    encode,
+)
 from messages.codec import MSGPACK, MSGPACK_HEADER
 from messages.schema import json_schema, message_types
+from tests.builders import record
 from tests.message_examples import KINDS, bad_ones, fullest, smallest
-from tests.schemas import validator, wrong_with
+from tests.schemas import validator, wrong_in, wrong_with
 
 TOPIC_OF = {kind: name for name, topic in TOPICS.items() for kind in topic.messages}
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -104,3 +117,30 @@ def test_a_message_of_another_topic_does_not_fit() -> None:
     halt = Halt(scope="portfolio", level="halted", writer="me", reason="test", ts=1)
     assert validator("topics.market").is_valid(json.loads(encode(quote)))
     assert not validator("topics.market").is_valid(json.loads(encode(halt)))
+
+
+def test_the_judge_of_the_integration_tests_sees_through_both_formats_and_lets_dead_letters_be() -> None:
+    good = fullest(Quote)
+    bad = msgspec.structs.replace(good, bid_size=-1.0)
+    records = [
+        record(good, 0),
+        record(msgspec.json.encode(bad), 1),
+        record(b"{", 2),
+        Record(**fields(encode(good, MSGPACK)), offset=3, headers=(MSGPACK_HEADER,)),
+        Record(**fields(msgspec.msgpack.encode(bad)), offset=4, headers=(MSGPACK_HEADER,)),
+        Record(**fields(None), offset=5),
+        record(good, 6, topic="control"),
+    ]
+    assert [wrong.split(" ")[0] for wrong in wrong_in(records)] == ["0:1", "0:2", "0:4", "0:6"]
+    letter = msgspec.structs.replace(smallest(DeadLetter), topic="market", partition=0, offset=2)
+    assert len(wrong_in([*records, record(letter, 0, topic="dead-letters")])) == 3
+
+
+def fields(value: bytes | None) -> dict[str, Any]:
+    return {"topic": "market", "partition": 0, "timestamp_ms": 0, "key": b"X", "value": value}
+
+
+def test_the_judge_looks_into_the_log_header_of_orders() -> None:
+    order = record(fullest(Order), 0, topic="orders")
+    assert wrong_in([msgspec.structs.replace(order, headers=(("log", encode(fullest(DecisionBatch))),))]) == []
+    assert wrong_in([msgspec.structs.replace(order, headers=(("log", b'{"type":"DecisionBatch"}'),))]) != []
