@@ -20,6 +20,8 @@ from agents.trainer.config import TrainerConfig
 from agents.venue.config import VenueConfig
 from messages import Secret, Security
 from messages.bus.security import SecurityError
+from messages.codec import check_finite
+from messages.errors import NotFinite
 
 PREFIX = "TICKPILOT_"
 # Taken as they are: YAML would make a number of the password 1234, and a comment of #1234.
@@ -99,7 +101,8 @@ def parse_settings(raw: Mapping[str, Any], where: str = "file") -> Settings:
     """Return checked settings from plain values. Raises SettingsError."""
     try:
         settings = msgspec.convert(dict(raw), Settings, dec_hook=_secret)
-    except (msgspec.ValidationError, SecurityError) as error:
+        check_finite(settings)
+    except (msgspec.ValidationError, SecurityError, NotFinite, ValueError, OverflowError, RecursionError) as error:
         raise SettingsError(where, str(error)) from error
     _ = settings.strategy_of
     return settings
@@ -131,6 +134,8 @@ def _yaml(where: str, text: str) -> Any:
         mark: Any = getattr(error, "problem_mark", None)
         place = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
         raise SettingsError(where, f"is no YAML: {getattr(error, 'problem', 'unreadable')}{place}") from None
+    except (ValueError, OverflowError, RecursionError) as error:  # dates and numbers that are none, endless nesting
+        raise SettingsError(where, f"holds a value that can't be read ({type(error).__name__})") from None
 
 
 def _override(raw: dict[str, Any], name: str, value: str) -> None:

@@ -112,7 +112,7 @@ def read_index(directory: Path) -> RecordingIndex:
     """Return recording.json. Raises RecordingBroken."""
     try:
         return msgspec.json.decode((directory / _INDEX).read_bytes(), type=RecordingIndex)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise RecordingBroken(directory, str(error)) from error
 
 

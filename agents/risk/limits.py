@@ -13,6 +13,8 @@ import yaml
 from msgspec import Meta, Struct
 
 from agents.errors import SettingsError
+from messages.codec import check_finite
+from messages.errors import NotFinite
 
 Amount = Annotated[float, Meta(gt=0, lt=1e18)]
 NotNegative = Annotated[float, Meta(ge=0, lt=1e18)]
@@ -107,7 +109,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the limits in a YAML file. Raises SettingsError that names the key and what is wrong with it."""
         try:
             text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"limits file {path}", str(error)) from error
         return cls.parse(text, where=f"limits file {path}")
 
@@ -116,7 +118,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the limits in a YAML text; errors as `read`."""
         try:
             raw = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
             raise SettingsError(where, f"is not YAML: {error}") from error
         return cls.convert({} if raw is None else raw, where=where)
 
@@ -125,7 +127,8 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the limits in plain dicts and numbers; errors as `read`."""
         try:
             limits = msgspec.convert(raw, cls)
-        except msgspec.ValidationError as error:
+            check_finite(limits)
+        except (msgspec.ValidationError, NotFinite, ValueError, OverflowError, RecursionError) as error:
             raise SettingsError(where, str(error)) from error
         for name in limits.instruments or ("",):
             for strategy in limits.strategies or ("",):
@@ -164,9 +167,11 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def bundle_limits(raw: Mapping[str, float], *, where: str = "bundle limits") -> OrderLimitChanges:
     """Return a bundle's limits as numbers of the same names. Raises SettingsError for unknown names and bad values."""
     try:
-        return msgspec.convert(dict(raw), OrderLimitChanges)
-    except msgspec.ValidationError as error:
+        changes = msgspec.convert(dict(raw), OrderLimitChanges)
+        check_finite(changes)
+    except (msgspec.ValidationError, NotFinite, ValueError, OverflowError) as error:
         raise SettingsError(where, str(error)) from error
+    return changes
 
 
 def stricter(limits: OrderLimits, changes: OrderLimitChanges) -> OrderLimits:
