@@ -6,7 +6,7 @@ import pytest
 
 from tests.drills.drill import Drill
 from tests.drills.fleet import ECHOES, REPLICAS
-from tests.drills.watch import Moment, owns
+from tests.drills.watch import owns
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 
@@ -20,19 +20,17 @@ def test_a_consumer_is_killed_and_started_again_and_again(new_drill: NewDrill) -
                 drill.fleet.kill(name)
                 drill.fleet.start(name)
             drill.expect_recovery(owns(REPLICAS[0]), what=f"restart {number} of {REPLICAS[0]}")
-    assert drill.problems == []
+    assert not drill.problems, "\n".join(drill.problems)
 
 
 def test_two_replicas_join_and_leave_again_and_again(new_drill: NewDrill) -> None:
     with new_drill("join-and-leave") as drill:
         for number in range(drill.form.hand_overs):
             names = REPLICAS[number % 2], ECHOES[number % 2]
-            left = Moment.now()
             for name in names:
                 drill.fleet.leave(name)
-            drill.expect_recovery(what=f"{names[0]} left, {number}", since=left, without=names[0])
-            joined = Moment.now()
+            drill.expect_recovery(what=f"{names[0]} left, {number}", without=names[0])
             for name in names:
                 drill.fleet.start(name)
-            drill.expect_recovery(owns(names[0]), what=f"{names[0]} joined, {number}", since=joined)
-    assert drill.problems == []
+            drill.expect_recovery(owns(names[0]), what=f"{names[0]} joined, {number}")
+    assert not drill.problems, "\n".join(drill.problems)
