@@ -9,6 +9,7 @@ from messages.bus.kafka_admin import KafkaAdmin
 from messages.bus.kafka_calls import KafkaTimeouts, warn_if_slow
 from messages.bus.kafka_consumer import KafkaConsumer
 from messages.bus.kafka_diagnosis import explained
+from messages.bus.kafka_logs import limit_logs
 from messages.bus.kafka_producer import KafkaProducer
 from messages.bus.protocol import Consumer, FencedProducer, Producer, RebalanceListener, TopicState
 from messages.bus.security import Security, client_arguments
@@ -49,6 +50,7 @@ class KafkaBus:
         self._open: set[KafkaProducer | KafkaConsumer] = set()
         self._stopped = False
         warn_if_slow()
+        limit_logs(self._clock)
 
     @property
     def url(self) -> str:
