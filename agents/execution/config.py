@@ -4,6 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from agents.execution.intake import DeadLetterLimits
+
 Milliseconds = Annotated[int, Meta(gt=0)]
 
 
@@ -12,13 +14,14 @@ class DecisionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     `max_decision_age_ms`: no decision on an older record. `order_timeout_ms`: an order without answer is cancelled.
     `max_policy_errors`: as many in a row bring the fallback. `conflate`: decide only the newest record of an instrument
-    in a step.
+    in a step. `dead_letters`: how much of `market` or `reports` may be unreadable before only exits pass.
     """
 
     max_decision_age_ms: Milliseconds = 1_000
     order_timeout_ms: Milliseconds = 5_000
     max_policy_errors: Annotated[int, Meta(ge=1)] = 5
     conflate: bool = True
+    dead_letters: DeadLetterLimits = DeadLetterLimits()
 
 
 class ExecutionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,8 +4,11 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
+from agents.execution.step import Desk, ServingBundle
+from agents.risk.gate import Proposal
 from agents.risk.instruments import Instrument
-from messages import Cancel, ExecutionReport, Order, ReportStatus
+from messages import Cancel, ExecutionReport, Order, Record, ReportStatus, order_id
+from messages.orders import Source
 
 
 class OpenOrder(Struct, kw_only=True):
@@ -89,3 +92,62 @@ class OpenOrders:
         self._by_instrument = {}
         for order in orders:
             self._by_instrument.setdefault(order.instrument, {})[order.order_id] = order
+
+
+def new_order(
+    proposal: Proposal,
+    desk: Desk,
+    bundle: ServingBundle | None,
+    record: Record,
+    *,
+    log_id: str,
+    seq: int,
+    epoch: int,
+    now_ns: int,
+) -> Order:
+    """Return the order that carries out a proposal, decided on this record of `market`."""
+    source = Source(topic=record.topic, partition=record.partition, offset=record.offset)
+    index = desk.orders_of_source if desk.source == record.offset else 0
+    instrument = desk.instrument
+    is_limit = proposal.order_type == "limit"
+    return Order(
+        order_id=order_id(log_id, desk.strategy, instrument.instrument, source, index),
+        seq=seq,
+        epoch=epoch,
+        instrument=instrument.instrument,
+        side=proposal.side,
+        quantity=instrument.quantity(proposal.lots),
+        order_type=proposal.order_type,
+        time_in_force=bundle.actions.time_in_force if bundle and is_limit else "IOC",
+        strategy=desk.strategy,
+        bundle_id=desk.active.bundle_id if desk.active else "none",
+        source=source,
+        ts_decided=now_ns,
+        limit_price=None if proposal.limit_ticks is None else instrument.price(proposal.limit_ticks),
+        reduce_only=proposal.reduce_only,
+    )
+
+
+def proposal_of(order: Order, instrument: Instrument) -> Proposal:
+    """Return the proposal that became this order."""
+    return Proposal(
+        instrument=order.instrument,
+        strategy=order.strategy,
+        side=order.side,
+        lots=instrument.lots(order.quantity) or 0,
+        order_type=order.order_type,
+        limit_ticks=None if order.limit_price is None else instrument.ticks(order.limit_price),
+        reduce_only=order.reduce_only,
+    )
+
+
+def new_cancel(order: OpenOrder, reason: str, *, seq: int, epoch: int) -> Cancel:
+    """Return the cancel of what is left of an open order."""
+    return Cancel(
+        cancel_id=f"{order.order_id}-C",
+        seq=seq,
+        epoch=epoch,
+        order_id=order.order_id,
+        instrument=order.instrument,
+        reason=reason,
+    )

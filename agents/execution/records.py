@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from agents.execution.intake import UNKNOWN_TYPE
 from agents.execution.step import Desk
 from agents.risk.instruments import MAX_STEPS
 from messages import (
@@ -35,7 +36,7 @@ class ShardReader:
         except Refused as error:
             return str(error)
         if isinstance(message, UnknownMessage):
-            return f"unknown type {message.type!r}"
+            return f"{UNKNOWN_TYPE} {message.type!r}"
         name: str = message.instrument
         if record.key == self._keys.get(name):
             return _off_grid(self._desks[name], message) or message
@@ -59,7 +60,7 @@ class ShardReader:
         except Refused as error:
             return str(error)
         if not isinstance(message, ExecutionReport):
-            return f"unknown type {message.type!r}"
+            return f"{UNKNOWN_TYPE} {message.type!r}"
         if message.instrument not in self._desks:
             return f"unknown instrument {message.instrument!r}"
         return message

@@ -5,20 +5,20 @@ log says (`adopt`) where live asks the policy (`step`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 
 import msgspec
 
-from agents.errors import SettingsError
 from agents.execution import hot_path
 from agents.execution.errors import StepOutOfTurn
-from agents.execution.orders import OpenOrders
+from agents.execution.intake import Intakes
+from agents.execution.orders import OpenOrders, new_cancel, new_order, proposal_of
 from agents.execution.records import ShardReader, Tick
 from agents.execution.state import DeskState, ShardState, decode_state, encode_state
 from agents.execution.step import Desk, ServingBundle, ShardConfig, new_desk
+from agents.execution.switches import NO_LOG, Switches
+from agents.execution.views import view_of
 from agents.risk.gate import Gate, Proposal, View
-from agents.risk.instruments import MAX_STEPS
-from agents.risk.kill_switch import TradingState, trading_state
+from agents.risk.kill_switch import TradingState
 from agents.risk.ledger import BadReport, Ledger
 from agents.risk.limits import Limits as LimitsFile
 from messages import (
@@ -36,14 +36,10 @@ from messages import (
     Record,
     Step,
     Trade,
-    order_id,
 )
-from messages.control import ControlMessage, Flatten, Halt, Limits, LogStarted, Override, Resume
-from messages.control_fold import ActiveBundle, HaltBook
+from messages.control_fold import ActiveBundle
 from messages.decisions import BundleActivated, ControlApplied, MarketGap, RiskAlive, StepInput
-from messages.orders import Source
 
-NO_LOG = ""
 _MS = 1_000_000
 
 
@@ -63,7 +59,6 @@ class Shard:
         self.n = 0
         self.market_to = 0
         self.reports_to = 0
-        self.control_to = 0
         self.clock_ns = 0
         self._config = config
         self._bundles = bundles
@@ -74,16 +69,23 @@ class Shard:
         }
         self.read = ShardReader(partition=config.partition, partitions=partitions, desks=self._desks)
         self._ledger = Ledger(config.instruments, cash_nanos=cash_nanos)
-        self._limits, self._limit_changes = limits, dict[str, float]()
+        self._switches = Switches(limits)
         self._gate = Gate(limits, config.instruments)
-        self._halts = HaltBook()
         self._open = OpenOrders()
-        self._flattening: set[str] = set()
-        self._risk_alive = False
-        self._log_id = NO_LOG
         self._next_seq = 0
         self._age_floor_ns: int | None = None
         self.epoch = 0
+        self._intakes = Intakes(config.decisions.dead_letters)
+
+    @property
+    def control_to(self) -> int:
+        """The first offset of `control` that has not been applied."""
+        return self._switches.control_to
+
+    @property
+    def intakes(self) -> Intakes:
+        """How well `market` and `reports` can be read."""
+        return self._intakes
 
     @property
     def desks(self) -> Mapping[str, Desk]:
@@ -111,6 +113,7 @@ class Shard:
         newest = {m.instrument: index for index, m in enumerate(messages) if not isinstance(m, str)}
         decisions = []
         for index, (record, message) in enumerate(zip(market, messages, strict=True)):
+            self._intakes.judge(record, message, step.clock_ns)
             if isinstance(message, str):
                 decisions.append(hot_path.REFUSED)
                 continue
@@ -136,6 +139,7 @@ class Shard:
         orders = [order for order in logged.orders if isinstance(order, Order)]
         decisions = dict(zip(_offsets(logged.step), logged.decisions, strict=True))
         for record, message in zip(market, messages, strict=True):
+            self._intakes.judge(record, message, now_ns)
             if isinstance(message, str):
                 continue
             desk = self._observe(record, message, now_ns)
@@ -185,7 +189,7 @@ class Shard:
     ) -> tuple[Decision, Order | None]:
         if age_ns > self._config.decisions.max_decision_age_ms * _MS:
             return hot_path.STALE, None
-        if self._log_id == NO_LOG:
+        if self._switches.log_id == NO_LOG:
             return hot_path.NO_BUNDLE, None
         name = desk.instrument.instrument
         buy, sell = self._open.in_flight(name)
@@ -196,7 +200,7 @@ class Shard:
             entry_price=(self._ledger.average_price(name) or 0.0) if position else 0.0,
         )
         bundle = self._bundles.get(desk.active.sha256) if desk.active else None
-        desk.is_flattening = self._is_flattening(desk)
+        desk.is_flattening = self._switches.is_flattening(desk)
         decision, proposal = hot_path.decide(
             desk, bundle, message, account, now_ns, lambda proposal: self._check(desk, bundle, proposal, now_ns)
         )
@@ -213,68 +217,26 @@ class Shard:
         return difference - self._age_floor_ns
 
     def _check(self, desk: Desk, bundle: ServingBundle | None, proposal: Proposal, now_ns: int) -> Denial | None:
-        return self._gate.check(proposal, self._view(desk, bundle), now_ns)
+        denial = self._gate.check(proposal, self._view(desk, bundle), now_ns)
+        if denial is None or denial.code is not DenialCode.REDUCE_ONLY or not self._is_careful(desk):
+            return denial
+        return Denial(code=DenialCode.BAD_INPUT, limit=denial.limit, resulting=denial.resulting)
 
     def _view(self, desk: Desk, bundle: ServingBundle | None) -> View:
-        name = desk.instrument.instrument
-        buy, sell = self._open.in_flight(name)
-        others = [self._exposure(other) for other in self._desks.values() if other is not desk]
-        opened = list(self._open.of(name))
-        return View(
-            position_lots=self._ledger.position_lots(name),
-            open_buy_lots=buy,
-            open_sell_lots=sell,
-            open_orders=len(opened),
-            bid_ticks=desk.bid_ticks,
-            ask_ticks=desk.ask_ticks,
-            reference_ts_ns=desk.reference_ns,
-            state=self._state(desk),
-            awaiting_report=desk.is_disputed or any(o.is_cancel_asked and not o.is_answered for o in opened),
-            is_flattening=desk.is_flattening,
-            other_gross_exposure_nanos=sum(max(abs(low), abs(high)) for low, high in others),
-            other_net_exposure_nanos=sum(max(low, high, key=abs) for low, high in others),
-            bundle_limits=bundle.limits if bundle else {},
-        )
-
-    def _exposure(self, desk: Desk) -> tuple[int, int]:
-        """Return the desk's signed value (1e-9) with all open sells filled, and with all open buys filled."""
-        name, doubled = desk.instrument.instrument, desk.mark_ticks_doubled
-        position = self._ledger.position_lots(name)
-        buy, sell = self._open.in_flight(name)
-        if doubled is None or not (position or buy or sell):
-            return 0, 0
-        half_value = doubled * desk.instrument.nanos_per_tick_lot
-        return (position - sell) * half_value // 2, (position + buy) * half_value // 2
+        return view_of(desk, self._desks.values(), self._ledger, self._open, state=self._state(desk), bundle=bundle)
 
     def _state(self, desk: Desk) -> TradingState:
-        return trading_state(self._halts.level(desk.strategy, desk.instrument.instrument), self._risk_alive)
+        state = self._switches.state(desk)
+        return TradingState.REDUCING if state is TradingState.ACTIVE and self._intakes.is_blind else state
 
-    def _is_flattening(self, desk: Desk) -> bool:
-        scopes = {"portfolio", f"strategy:{desk.strategy}", f"instrument:{desk.instrument.instrument}"}
-        return not scopes.isdisjoint(self._flattening)
+    def _is_careful(self, desk: Desk) -> bool:
+        """Whether unreadable input is the only reason that the desk may just reduce."""
+        return self._intakes.is_blind and self._switches.state(desk) is TradingState.ACTIVE
 
     def _order(self, desk: Desk, proposal: Proposal, record: Record, now_ns: int) -> Order:
-        source = Source(topic=record.topic, partition=record.partition, offset=record.offset)
-        index = desk.orders_of_source if desk.source == record.offset else 0
-        instrument = desk.instrument
         bundle = self._bundles.get(desk.active.sha256) if desk.active else None
-        is_limit = proposal.order_type == "limit"
-        return Order(
-            order_id=order_id(self._log_id, desk.strategy, instrument.instrument, source, index),
-            seq=self._next_seq,
-            epoch=self.epoch,
-            instrument=instrument.instrument,
-            side=proposal.side,
-            quantity=instrument.quantity(proposal.lots),
-            order_type=proposal.order_type,
-            time_in_force=bundle.actions.time_in_force if bundle and is_limit else "IOC",
-            strategy=desk.strategy,
-            bundle_id=desk.active.bundle_id if desk.active else "none",
-            source=source,
-            ts_decided=now_ns,
-            limit_price=None if proposal.limit_ticks is None else instrument.price(proposal.limit_ticks),
-            reduce_only=proposal.reduce_only,
-        )
+        log_id, seq = self._switches.log_id, self._next_seq
+        return new_order(proposal, desk, bundle, record, log_id=log_id, seq=seq, epoch=self.epoch, now_ns=now_ns)
 
     def _cancels(self, now_ns: int) -> list[Order | Cancel]:
         """Cancel what the venue does not answer, and all that is open where trading is halted or flattened."""
@@ -286,20 +248,13 @@ class Shard:
             desk = self._desks[order.instrument]
             if self._state(desk) is TradingState.HALTED:
                 reason = "halted"
-            elif self._is_flattening(desk) and not order.is_answered:
+            elif self._switches.is_flattening(desk) and not order.is_answered:
                 reason = "flatten"
             elif not order.is_answered and now_ns - order.sent_ns > timeout_ns:
                 reason = "no answer in time"
             else:
                 continue
-            cancel = Cancel(
-                cancel_id=f"{order.order_id}-C",
-                seq=self._next_seq,
-                epoch=self.epoch,
-                order_id=order.order_id,
-                instrument=order.instrument,
-                reason=reason,
-            )
+            cancel = new_cancel(order, reason, seq=self._next_seq, epoch=self.epoch)
             self._sent(cancel, now_ns)
             cancels.append(cancel)
         return cancels
@@ -316,15 +271,7 @@ class Shard:
         instrument = desk.instrument
         self._open.add(message, instrument, now_ns)
         self._gate.record(
-            Proposal(
-                instrument=message.instrument,
-                strategy=message.strategy,
-                side=message.side,
-                lots=instrument.lots(message.quantity) or 0,
-                order_type=message.order_type,
-                limit_ticks=None if message.limit_price is None else instrument.ticks(message.limit_price),
-                reduce_only=message.reduce_only,
-            ),
+            proposal_of(message, instrument),
             self._view(desk, None),
             now_ns,
         )
@@ -346,7 +293,7 @@ class Shard:
     def _apply_input(self, applied: StepInput) -> None:
         match applied:
             case ControlApplied(offset=offset, message=message):
-                self._apply_control(offset, message)
+                self._switches.apply(offset, message, self._desks, self._gate)
             case BundleActivated():
                 desk = self._desks.get(applied.instrument)
                 if desk is not None and (desk.active is None or desk.active.offset < applied.offset):
@@ -356,52 +303,13 @@ class Shard:
                         bundle_id=applied.bundle_id, sha256=applied.sha256, offset=applied.offset
                     )
             case RiskAlive(alive=alive):
-                self._risk_alive = alive
+                self._switches.risk_alive = alive
             case _:  # MarketGap is in the step's range, Timer is time alone
                 pass
 
-    def _apply_control(self, offset: int, message: ControlMessage) -> None:
-        if offset < self.control_to:
-            return
-        self.control_to = offset + 1
-        match message:
-            case LogStarted(log_id=log_id):
-                self._log_id = log_id
-            case Halt():
-                self._halts.apply(offset, message)
-            case Resume():
-                self._halts.apply(offset, message)
-                for name, desk in self._desks.items():
-                    if message.scope in {"portfolio", f"strategy:{desk.strategy}", f"instrument:{name}"}:
-                        self._gate.release(desk.strategy, name)
-            case Limits():
-                self._change_limits(message)
-            case Flatten(scope=scope, on=on):
-                (self._flattening.add if on else self._flattening.discard)(scope)
-            case Override():
-                self._override(message)
-            case _:
-                pass
-
-    def _override(self, message: Override) -> None:
-        desk = self._desks.get(message.instrument)
-        if desk is not None and desk.strategy == message.strategy:
-            lots = None if message.target is None else message.target / desk.instrument.quantity_step
-            if lots is None or abs(lots) <= MAX_STEPS:  # else it is void: one bad record must not stop the shard
-                desk.override_lots = None if lots is None else round(lots)
-
-    def _change_limits(self, message: Limits) -> None:
-        """An impossible change is void here as everywhere: one bad record must not stop every shard."""
-        changes = self._limit_changes | message.changes
-        with suppress(SettingsError):
-            self._gate.set_limits(self._limits.changed(changes))
-            self._limit_changes = changes
-
-    def _limits_now(self) -> LimitsFile:
-        return self._limits.changed(self._limit_changes) if self._limit_changes else self._limits
-
     def _apply_report(self, record: Record, now_ns: int) -> None:
         message = self.read.report(record)
+        self._intakes.judge(record, message, now_ns)
         if not isinstance(message, ExecutionReport):
             return
         desk = self._desks[message.instrument]
@@ -432,21 +340,22 @@ class Shard:
     def snapshot(self) -> bytes:
         """Return the state's bytes, equal for equal histories."""
         state = ShardState(
-            log_id=self._log_id,
+            log_id=self._switches.log_id,
             next_seq=self._next_seq,
             control_to=self.control_to,
-            risk_alive=self._risk_alive,
-            flattening=tuple(sorted(self._flattening)),
-            limit_changes=self._limit_changes,
+            risk_alive=self._switches.risk_alive,
+            flattening=self._switches.flattening,
+            limit_changes=self._switches.changes,
             age_floor_ns=self._age_floor_ns,
             ledger=self._ledger.snapshot(),
             gate=self._gate.snapshot(),
-            halts=self._halts.snapshot(),
+            halts=self._switches.halts,
             open_orders=self._open.snapshot(),
             desks={
                 name: msgspec.convert(desk, DeskState, from_attributes=True)
                 for name, desk in sorted(self._desks.items())
             },
+            intakes=self._intakes.snapshot(),
         )
         return encode_state(state)
 
@@ -455,13 +364,18 @@ class Shard:
         state = decode_state(checkpoint.state)
         self.n, self.market_to, self.reports_to = checkpoint.n, checkpoint.market_to, checkpoint.reports_to
         self.clock_ns = checkpoint.clock_ns
-        self.control_to, self._log_id, self._next_seq = state.control_to, state.log_id, state.next_seq
-        self._limit_changes = dict(state.limit_changes)
-        self._risk_alive, self._flattening = state.risk_alive, set(state.flattening)
-        self._age_floor_ns = state.age_floor_ns
+        self._next_seq, self._age_floor_ns = state.next_seq, state.age_floor_ns
+        self._switches.restore(
+            control_to=state.control_to,
+            log_id=state.log_id,
+            risk_alive=state.risk_alive,
+            changes=state.limit_changes,
+            halts=state.halts,
+            flattening=state.flattening,
+        )
+        self._intakes = Intakes(self._config.decisions.dead_letters, state.intakes)
         self._ledger = Ledger.restore(state.ledger, self._config.instruments)
-        self._gate = Gate.restore(state.gate, self._limits_now(), self._config.instruments)
-        self._halts = HaltBook.restore(state.halts)
+        self._gate = Gate.restore(state.gate, self._switches.limits(), self._config.instruments)
         self._open.restore(state.open_orders)
         for name, desk_state in state.desks.items():
             if (desk := self._desks.get(name)) is not None:

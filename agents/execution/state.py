@@ -5,6 +5,7 @@ import hashlib
 import msgspec
 from msgspec import Struct
 
+from agents.execution.intake import IntakeState
 from agents.execution.orders import OpenOrder
 from agents.risk.gate import GateState
 from agents.risk.ledger import LedgerState
@@ -44,6 +45,7 @@ class ShardState(Struct, frozen=True, kw_only=True):
     halts: HaltState
     open_orders: tuple[OpenOrder, ...]
     desks: dict[str, DeskState]
+    intakes: dict[str, IntakeState] = {}
 
 
 class StateUnreadable(Refused):

@@ -1,0 +1,106 @@
+"""What `control` and Risk's pulse have switched on a shard: halts, flattening, overrides, limits, and the log's id."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from agents.errors import SettingsError
+from agents.execution.step import Desk
+from agents.risk.gate import Gate
+from agents.risk.instruments import MAX_STEPS
+from agents.risk.kill_switch import TradingState, trading_state
+from agents.risk.limits import Limits as LimitsFile
+from messages.control import ControlMessage, Flatten, Halt, Limits, LogStarted, Override, Resume
+from messages.control_fold import HaltBook, HaltState
+
+NO_LOG = ""
+
+
+class Switches:
+    """Takes records of `control` in, each once, by offset. `limits` is the file that changes apply to."""
+
+    def __init__(self, limits: LimitsFile) -> None:
+        self.control_to = 0
+        self.log_id = NO_LOG
+        self.risk_alive = False
+        self.changes: dict[str, float] = {}
+        self._limits = limits
+        self._halts = HaltBook()
+        self._flattening: set[str] = set()
+
+    @property
+    def halts(self) -> HaltState:
+        """The Halts in force, for a checkpoint."""
+        return self._halts.snapshot()
+
+    @property
+    def flattening(self) -> tuple[str, ...]:
+        """The scopes that are being flattened, for a checkpoint."""
+        return tuple(sorted(self._flattening))
+
+    def restore(
+        self,
+        *,
+        control_to: int,
+        log_id: str,
+        risk_alive: bool,
+        changes: Mapping[str, float],
+        halts: HaltState,
+        flattening: tuple[str, ...],
+    ) -> None:
+        """Take a checkpoint's switches over."""
+        self.control_to, self.log_id, self.risk_alive = control_to, log_id, risk_alive
+        self.changes, self._flattening = dict(changes), set(flattening)
+        self._halts = HaltBook.restore(halts)
+
+    def limits(self) -> LimitsFile:
+        """Return the limits in force."""
+        return self._limits.changed(self.changes) if self.changes else self._limits
+
+    def state(self, desk: Desk) -> TradingState:
+        """Return what `control` and Risk allow the desk."""
+        return trading_state(self._halts.level(desk.strategy, desk.instrument.instrument), self.risk_alive)
+
+    def is_flattening(self, desk: Desk) -> bool:
+        """Whether the desk is to be brought to zero."""
+        scopes = {"portfolio", f"strategy:{desk.strategy}", f"instrument:{desk.instrument.instrument}"}
+        return not scopes.isdisjoint(self._flattening)
+
+    def apply(self, offset: int, message: ControlMessage, desks: Mapping[str, Desk], gate: Gate) -> None:
+        """Take in the record at `offset`; one that was taken in before changes nothing."""
+        if offset < self.control_to:
+            return
+        self.control_to = offset + 1
+        match message:
+            case LogStarted(log_id=log_id):
+                self.log_id = log_id
+            case Halt():
+                self._halts.apply(offset, message)
+            case Resume():
+                self._halts.apply(offset, message)
+                for name, desk in desks.items():
+                    if message.scope in {"portfolio", f"strategy:{desk.strategy}", f"instrument:{name}"}:
+                        gate.release(desk.strategy, name)
+            case Limits():
+                self._change_limits(message, gate)
+            case Flatten(scope=scope, on=on):
+                (self._flattening.add if on else self._flattening.discard)(scope)
+            case Override():
+                _override(message, desks)
+            case _:
+                pass
+
+    def _change_limits(self, message: Limits, gate: Gate) -> None:
+        """An impossible change is void here as everywhere: one bad record must not stop every shard."""
+        changes = self.changes | message.changes
+        with suppress(SettingsError):
+            gate.set_limits(self._limits.changed(changes))
+            self.changes = changes
+
+
+def _override(message: Override, desks: Mapping[str, Desk]) -> None:
+    desk = desks.get(message.instrument)
+    if desk is None or desk.strategy != message.strategy:
+        return
+    lots = None if message.target is None else message.target / desk.instrument.quantity_step
+    if lots is None or abs(lots) <= MAX_STEPS:  # else it is void, too
+        desk.override_lots = None if lots is None else round(lots)
