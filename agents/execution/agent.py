@@ -12,7 +12,7 @@ from agents.execution.config import ExecutionConfig
 from agents.execution.directives import Directives, Wanted
 from agents.execution.runner import ShardRunner
 from agents.execution.scope import Scope, shard_of
-from agents.execution.staging import Staging
+from agents.execution.staging import Staging, prepare
 from agents.lifecycle.status import beat, publish_at_last
 from agents.lifecycle.supervisor import Supervisor
 from bundles.verifier import Verifier
@@ -97,7 +97,7 @@ class ExecutionAgent:
         return self._live
 
     async def start(self) -> None:
-        await self._verifier.start()
+        await asyncio.gather(self._verifier.start(), asyncio.to_thread(prepare))
         producer = await self._bus.producer()
         self._partitions = await self._bus.partition_count("market")
         records, self._control_to = await read_all(self._bus, ["control", "status"])
@@ -340,7 +340,7 @@ class ExecutionAgent:
         self._tasks.spawn(publish_at_last(self._started.producer, self._clock, "status", record), "tell")
 
     async def _beat(self) -> None:
-        await beat(self._started.producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms)
+        await beat(self._bus, self._started.producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms)
 
     def _heartbeat(self) -> Heartbeat:
         return Heartbeat(

@@ -7,7 +7,7 @@ import numpy as np
 from agents.execution.directives import Wanted
 from agents.execution.step import ServingBundle
 from bundles.errors import BundleRefused
-from bundles.features import Observer, TickRing
+from bundles.features import Observer, TickRing, warm_kernel
 from bundles.loader import LoadedBundle, stage
 from bundles.manifest import Expectation
 from bundles.signing import TrustStore
@@ -79,6 +79,16 @@ class Staging:
                 RejectCode.BAD_METADATA, f"its bundle id is {loaded.bundle_id}, announced was {wanted.bundle_id}"
             )
         return serving(loaded)
+
+
+def prepare() -> None:
+    """Import torch and compile the feature kernel: both hold the interpreter for seconds.
+
+    In a replica that is a member of its group already, that could cost it its shards: to be done before it joins.
+    """
+    import torch  # noqa: F401 - for its effect
+
+    warm_kernel()
 
 
 def serving(loaded: LoadedBundle) -> ServingBundle:
