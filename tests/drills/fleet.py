@@ -1,6 +1,5 @@
 """Everything that a drill disturbs: three brokers, the agents, and programs that use nothing of us but the bus."""
 
-import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -153,7 +152,6 @@ class Fleet:
     def stop_loads(self, load: Load) -> list[str]:
         """Stop both loads, each when all that it has sent is acknowledged; keep what they noted, return what failed."""
         program, wrong = self.processes.pop("load-1"), []
-        program.signal(signal.SIGTERM)
         load.stop()
         try:
             status, _ = program.terminate(within_s=_ANSWERS_S)
