@@ -17,8 +17,11 @@ from agents.execution.recovery import Recovered, recover
 from agents.execution.shard import Shard
 from agents.execution.state import state_digest
 from agents.lifecycle.status import dead_letter
-from messages import Bus, Checkpoint, Clock, LoggedStep, NewRecord, Partition, Producer, Record, Step, encode
+from messages import Bus, Checkpoint, Clock, LoggedStep, NewRecord, Order, Partition, Producer, Record, Step, encode
+from messages.codec import Headers
 from messages.decisions import MAX_STEP_RECORDS, MarketGap, StepInput
+from messages.orders import LOG_HEADER
+from messages.trace import trace_of
 
 REPORTS_POLL_S = 30.0
 
@@ -123,7 +126,7 @@ class ShardRunner:
         header = self._journal.add(logged)
         self._stepped.set()
         if header is not None:
-            self._outbox.append(_Batch(n=step.n, records=_order_records(logged, header)))
+            self._outbox.append(_Batch(n=step.n, records=_order_records(logged, header, market)))
             self._sending.set()
         if self._on_step is not None:
             self._on_step(logged, self._clock.perf_ns() - started)
@@ -270,8 +273,12 @@ def _end_of(market: Sequence[Record], inputs: Sequence[StepInput], market_to: in
     return max((gap.market_to for gap in inputs if isinstance(gap, MarketGap)), default=market_to)
 
 
-def _order_records(logged: LoggedStep, header: bytes) -> tuple[NewRecord, ...]:
-    return tuple(
-        NewRecord(key=order.instrument.encode(), value=encode(order), headers=(("log", header),) if index == 0 else ())
-        for index, order in enumerate(logged.orders)
-    )
+def _order_records(logged: LoggedStep, header: bytes, market: Sequence[Record]) -> tuple[NewRecord, ...]:
+    """The log goes on the first; the trace context of the market record that caused an order goes on with it."""
+    log: Headers = ((LOG_HEADER, header),)
+    records = []
+    for order in logged.orders:
+        trace = trace_of(market[order.source.offset - market[0].offset].headers) if isinstance(order, Order) else ()
+        records.append(NewRecord(key=order.instrument.encode(), value=encode(order), headers=log + trace))
+        log = ()
+    return tuple(records)

@@ -13,6 +13,7 @@ from agents.risk.instruments import Instrument
 from agents.venue.answered import Answered
 from agents.venue.book import PaperBook
 from agents.venue.config import VenueConfig
+from agents.venue.traces import Traces
 from messages import (
     Bar,
     Bus,
@@ -70,6 +71,7 @@ class VenueAgent:
         self._agent_id = agent_id
         self._control = ControlFold()
         self._answered = Answered()
+        self._traces = Traces()
         self._books: list[PaperBook] = []
         self._supervisor = Supervisor()
         self._clients: _Clients | None = None
@@ -188,12 +190,14 @@ class VenueAgent:
                 raise outcome
 
     async def _publish(self, clients: _Clients, number: int, reports: Iterable[ExecutionReport]) -> None:
-        due = [due for report in reports if (due := self._answered.to_publish(report)) is not None]
+        traced = [(report, self._traces.headers_of(report)) for report in reports]
+        due = [
+            NewRecord(key=report.instrument.encode(), value=encode(report), headers=trace)
+            for derived, trace in traced
+            if (report := self._answered.to_publish(derived)) is not None
+        ]
         for index in range(0, len(due), _REPORTS_PER_BATCH):
-            batch = [
-                NewRecord(key=report.instrument.encode(), value=encode(report))
-                for report in due[index : index + _REPORTS_PER_BATCH]
-            ]
+            batch = due[index : index + _REPORTS_PER_BATCH]
             await clients.producer.publish_batch(Partition("reports", number), batch)
             self.published += len(batch)
 
@@ -201,6 +205,9 @@ class VenueAgent:
         self, clients: _Clients, records: Iterable[Record], *, is_new: bool = True
     ) -> list[tuple[Record, OrderMessage]]:
         read = [(record, await self._read(clients, record, is_new=is_new)) for record in records]
+        for record, message in read:
+            if isinstance(message, Order):
+                self._traces.note(record)
         return [(record, message) for record, message in read if isinstance(message, OrderMessage)]
 
     async def _fold(self, clients: _Clients, record: Record, *, is_new: bool = True) -> None:
