@@ -83,7 +83,7 @@ class FeedAgent:
             self._lanes.append(lane)
             self._supervisor.keep(lane.run, f"{self._agent_id}-lane-{number}", self._clock)
         self._supervisor.spawn(
-            beat(self._producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
+            beat(self._bus, self._producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
             f"{self._agent_id}-heartbeat",
         )
 

@@ -3,25 +3,35 @@
 import logging
 from collections.abc import Callable
 
-from messages import Clock, DeadLetter, Heartbeat, NewRecord, Producer, Record, Retryable, encode, status_key
+from msgspec.structs import replace
+
+from agents.lifecycle.loop_watch import sleep_watching
+from agents.lifecycle.metrics import DEAD_LETTERS
+from messages import Bus, Clock, DeadLetter, Heartbeat, NewRecord, Producer, Record, Retryable, encode, status_key
 
 RETRY_S = 0.5
 MAX_LETTER_BYTES = 512 * 1024
 _log = logging.getLogger(__name__)
 
 
-async def beat(producer: Producer, clock: Clock, heartbeat: Callable[[], Heartbeat], interval_ms: int) -> None:
+async def beat(
+    bus: Bus, producer: Producer, clock: Clock, heartbeat: Callable[[], Heartbeat], interval_ms: int
+) -> None:
     """Publish what `heartbeat` returns, at once and then every `interval_ms` of the clock, until cancelled.
 
-    A heartbeat that the bus does not take is missed, and that is its meaning; the next one is tried all the same.
+    What the bus says of its clients and how late the loop was are added. A heartbeat that the bus does not take is
+    missed, and that is its meaning; the next one is tried all the same.
     """
+    late_s: float | None = None
     while True:
-        message = heartbeat()
+        unwell = tuple(state for state in bus.health() if state.state != "ok" or state.rebuilds)
+        late_ms = None if late_s is None else round(late_s * 1e3, 1)
+        message = replace(heartbeat(), clients=unwell, loop_late_ms=late_ms)
         try:
             await producer.publish("status", NewRecord(key=status_key(message).encode(), value=encode(message)))
         except Retryable as error:
             _log.warning("heartbeat of %s missed: %s", message.agent_id, error)
-        await clock.sleep(interval_ms / 1000)
+        late_s = await sleep_watching(clock, interval_ms / 1000)
 
 
 async def publish_at_last(producer: Producer, clock: Clock, topic: str, record: NewRecord) -> None:
@@ -38,6 +48,7 @@ async def publish_at_last(producer: Producer, clock: Clock, topic: str, record: 
 
 def dead_letter(record: Record, reason: str, *, agent_id: str, ts: int) -> NewRecord:
     """Return the record for `dead-letters` that keeps `record` whole, but for values too large to be sent again."""
+    DEAD_LETTERS.labels(record.topic).inc()
     value = record.value
     if value is not None and len(value) > MAX_LETTER_BYTES:
         reason = f"{reason} (the first {MAX_LETTER_BYTES} of {len(value)} bytes)"

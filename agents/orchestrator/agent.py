@@ -87,7 +87,7 @@ class OrchestratorAgent:
         await self._consumer.assign(positions)
         self._tasks.keep(partial(self._follow, self._consumer, pending), f"{self._agent_id}-follow", self._clock)
         self._tasks.spawn(
-            beat(self._producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
+            beat(self._bus, self._producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
             f"{self._agent_id}-heartbeat",
         )
 

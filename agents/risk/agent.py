@@ -100,7 +100,7 @@ class RiskAgent:
         await self._catch_up(self._clients)
         await self._watch_limits(self._clients)
         self._supervisor.spawn(
-            beat(self._clients.producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
+            beat(self._bus, self._clients.producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
             f"{self._agent_id}-heartbeat",
         )
 

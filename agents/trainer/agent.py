@@ -100,7 +100,8 @@ class TrainerAgent:
         self._supervisor.keep(self._follow_market, "trainer-market", self._clock)
         self._supervisor.keep(self._serve, "trainer-requests", self._clock)
         self._supervisor.spawn(
-            beat(self._producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms), "trainer-heartbeat"
+            beat(self._bus, self._producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
+            "trainer-heartbeat",
         )
         await self._supervisor.wait()
 
