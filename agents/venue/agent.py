@@ -93,7 +93,7 @@ class VenueAgent:
         self._clients = _Clients(consumer=await self._bus.consumer(), producer=await self._bus.producer())
         await self._begin(self._clients)
         self._supervisor.spawn(
-            beat(self._clients.producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
+            beat(self._bus, self._clients.producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
             f"{self._agent_id}-heartbeat",
         )
 
