@@ -231,6 +231,14 @@ class KafkaConsumer:
         offsets = await self._bounded(what, ask(raw), self._timeouts.metadata_s)
         return {self._ours(partition): offset for partition, offset in offsets.items()}
 
+    async def offsets_at(self, partitions: Iterable[Partition], timestamp_ms: int) -> dict[Partition, int]:
+        of = list(partitions)
+        ends = await self.end_offsets(of)  # before the question: what comes in between is not skipped
+        asked = self._raw.offsets_for_times({self._raw_of(partition): timestamp_ms for partition in of})
+        found = await self._bounded("reading offsets at a time", asked, self._timeouts.metadata_s)
+        firsts = {self._ours(raw): at.offset for raw, at in found.items() if at is not None}
+        return {partition: firsts.get(partition, ends[partition]) for partition in of}
+
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         if self._group is None:
             raise Refused("commit needs a group; use Bus.subscribe")

@@ -1,12 +1,14 @@
 """The in-memory bus: partitions, offsets, groups, producer epochs and faults, deterministic under a virtual clock."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import random
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from messages.bus.groups import Group, Member
+from messages.bus.groups import Group
+from messages.bus.memory_consumer import MemoryConsumer
 from messages.bus.memory_log import Log, size_bytes
-from messages.bus.partitioner import partition_of
+from messages.bus.memory_producer import MemoryProducer
 from messages.bus.protocol import (
     MAX_BATCH_BYTES,
     Consumer,
@@ -15,15 +17,15 @@ from messages.bus.protocol import (
     Partition,
     Producer,
     RebalanceListener,
-    Record,
     TopicState,
 )
 from messages.clock import Clock, SystemClock
-from messages.errors import BusUnavailable, PartitionLost, ProducerFenced, Refused, TopicMismatch
+from messages.errors import ProducerFenced, Refused, TopicMismatch
 from messages.status import ClientState
 from messages.topics import Topic
 
 _SETTLE_ROUNDS = 4
+_MOST_PASSES = 3
 
 
 class Faults(Protocol):
@@ -39,7 +41,7 @@ class Faults(Protocol):
 
 
 class NoFaults:
-    """The default: nothing goes wrong."""
+    """Nothing goes wrong: for hooks that do one thing only."""
 
     async def before(self, client: str, operation: str) -> None: ...
 
@@ -47,14 +49,28 @@ class NoFaults:
 
 
 class MemoryBroker:
-    """The cluster: what all connections share. `fencing=False` lets old owners append, for tests of readers."""
+    """The cluster: what all connections share.
 
-    def __init__(self, *, clock: Clock | None = None, faults: Faults | None = None, fencing: bool = True) -> None:
+    With `seed`, every operation waits for a seeded number of passes of the event loop, so that the seed decides who is
+    next: another seed is another interleaving, the same seed the same one. `fencing=False` lets old owners append, for
+    tests of readers.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        faults: Faults | None = None,
+        fencing: bool = True,
+        seed: int | None = None,
+    ) -> None:
         self.clock: Clock = clock or SystemClock()
-        self.faults: Faults = faults or NoFaults()
         self.fencing = fencing
         self.activity = 0
-        self._logs: dict[Partition, Log] = {}
+        self._faults = faults
+        self._schedule = None if seed is None else random.Random(seed)
+        self.is_undisturbed = faults is None and seed is None
+        self._logs: dict[tuple[str, int], Log] = {}
         self._topics: dict[str, Topic] = {}
         self._counts: dict[str, int] = {}
         self._epochs: dict[str, int] = {}
@@ -63,6 +79,25 @@ class MemoryBroker:
     def connect(self, client: str = "client") -> "MemoryBus":
         """Return a connection whose operations the faults see under the name `client`."""
         return MemoryBus(self, client)
+
+    async def begin(self, client: str, operation: str) -> None:
+        """Every operation's way in: what goes wrong before it has an effect."""
+        await self.turn()
+        if self._faults is not None:
+            await self._faults.before(client, operation)
+
+    async def end(self, client: str, operation: str) -> None:
+        """Every operation's way out: what goes wrong after it had its effect."""
+        if self._faults is not None:
+            await self._faults.after(client, operation)
+        await self.turn()
+
+    async def turn(self) -> None:
+        """Let others go first, as often as the seed says."""
+        if self._schedule is not None:
+            for _ in range(self._schedule.randrange(_MOST_PASSES + 1)):
+                self.activity += 1
+                await asyncio.sleep(0)
 
     async def settle(self) -> None:
         """Return when nothing moves any more: every client waits for records, for the clock or for the outside."""
@@ -78,7 +113,7 @@ class MemoryBroker:
         if topic.name not in self._topics:
             self._topics[topic.name] = topic
             self._counts[topic.name] = partitions
-            self._logs.update({Partition(topic.name, index): Log() for index in range(partitions)})
+            self._logs.update({(topic.name, index): Log(topic.name, index) for index in range(partitions)})
 
     def state(self, name: str) -> TopicState | None:
         """Return what `describe_topics` says of a topic, or None."""
@@ -93,40 +128,27 @@ class MemoryBroker:
             raise TopicMismatch(topic, "does not exist")
         return self._counts[topic]
 
-    def log(self, partition: Partition) -> Log:
+    def log(self, partition: tuple[str, int]) -> Log:
         """Return a partition's log. Raises TopicMismatch when there is no such partition."""
-        if partition not in self._logs:
-            raise TopicMismatch(partition.topic, f"has no partition {partition.number}")
-        return self._logs[partition]
+        try:
+            return self._logs[partition]
+        except KeyError:
+            raise TopicMismatch(partition[0], f"has no partition {partition[1]}") from None
 
-    def append(self, partition: Partition, records: Sequence[NewRecord]) -> int:
+    def append(self, partition: tuple[str, int], records: Sequence[NewRecord]) -> int:
         """Append a batch and return its first offset."""
         log = self.log(partition)
         if not records:
-            raise Refused(f"a batch for {partition.topic} holds no records")
-        if (size := sum(size_bytes(record) for record in records)) > MAX_BATCH_BYTES:
-            raise Refused(f"a batch of {size} bytes for {partition.topic} is over the limit of {MAX_BATCH_BYTES}")
-        first = log.end
-        now_ms = self.clock.now_ns() // 1_000_000
-        for record in records:
-            log.append(
-                Record(
-                    topic=partition.topic,
-                    partition=partition.number,
-                    offset=log.end,
-                    timestamp_ms=now_ms,
-                    key=record.key,
-                    value=record.value,
-                    headers=record.headers,
-                )
-            )
+            raise Refused(f"a batch for {log.topic} holds no records")
+        if (size := sum(map(size_bytes, records))) > MAX_BATCH_BYTES:
+            raise Refused(f"a batch of {size} bytes for {log.topic} is over the limit of {MAX_BATCH_BYTES}")
         self.activity += 1
-        return first
+        return log.append(records, self.clock.now_ns() // 1_000_000)
 
     def compact(self, topic: str) -> None:
         """Keep the newest record of each key, as a broker's cleaner would; offsets stay."""
         for index in range(self.count(topic)):
-            log = self.log(Partition(topic, index))
+            log = self.log((topic, index))
             newest = {record.key: record.offset for record in log.records}
             log.records = [r for r in log.records if newest[r.key] == r.offset and r.value is not None]
 
@@ -140,7 +162,7 @@ class MemoryBroker:
         self._epochs[producer_id] = self._epochs.get(producer_id, -1) + 1
         return self._epochs[producer_id]
 
-    def check_epoch(self, partition: Partition, producer_id: str, epoch: int) -> None:
+    def check_epoch(self, partition: tuple[str, int], producer_id: str, epoch: int) -> None:
         """Raise ProducerFenced when a newer owner of the id has appended to the partition.
 
         As on Kafka: what a newer owner has not touched yet still takes the older one's records.
@@ -153,6 +175,16 @@ class MemoryBroker:
     def group(self, name: str) -> Group:
         """Return the consumer group of that name, made on first use."""
         return self._groups.setdefault(name, Group(name))
+
+    def rebalance(self) -> None:
+        """Let every group share its partitions anew, as when a member comes or goes."""
+        for group in self._groups.values():
+            group.rebalance()
+
+    def expire(self, client: str) -> None:
+        """Let the memberships of this client's run out, as when a long pause held up its heartbeats."""
+        for group in self._groups.values():
+            group.expire(client)
 
 
 class MemoryBus:
@@ -167,27 +199,24 @@ class MemoryBus:
         return "memory://"
 
     async def producer(self) -> Producer:
-        return _MemoryProducer(self.broker, self._client)
+        return MemoryProducer(self.broker, self._client)
 
     async def take_over(self, producer_id: str) -> FencedProducer:
-        await self.broker.faults.before(self._client, f"take_over {producer_id}")
+        await self.broker.begin(self._client, f"take_over {producer_id}")
         epoch = self.broker.next_epoch(producer_id)
-        await self.broker.faults.after(self._client, f"take_over {producer_id}")
-        return _MemoryProducer(self.broker, self._client, producer_id=producer_id, epoch=epoch)
+        await self.broker.end(self._client, f"take_over {producer_id}")
+        return MemoryProducer(self.broker, self._client, producer_id=producer_id, epoch=epoch)
 
     async def consumer(self) -> Consumer:
-        return _MemoryConsumer(self.broker, self._client)
+        return MemoryConsumer(self.broker, self._client)
 
     async def subscribe(
         self, topics: Sequence[str], group: str, listener: RebalanceListener, *, member: str | None = None
     ) -> Consumer:
         partitions = [Partition(topic, index) for topic in topics for index in range(self.broker.count(topic))]
         joined = self.broker.group(group)
-        consumer = _MemoryConsumer(self.broker, self._client, group=joined)
-        consumer.membership = joined.join(member or self._client, partitions, listener)
-        for waiter in joined.waiters:
-            _wake(waiter)
-        return consumer
+        membership = joined.join(self._client, partitions, listener, static_name=member)
+        return MemoryConsumer(self.broker, self._client, group=joined, membership=membership)
 
     async def partition_count(self, topic: str) -> int:
         return self.broker.count(topic)
@@ -205,180 +234,3 @@ class MemoryBus:
         return ()  # nothing between a client and its log that could stall
 
     async def stop(self) -> None: ...
-
-
-class _MemoryProducer:
-    def __init__(self, broker: MemoryBroker, client: str, *, producer_id: str | None = None, epoch: int = 0) -> None:
-        self._broker, self._client = broker, client
-        self._producer_id, self._epoch = producer_id, epoch
-        self._fenced = self._stopped = False
-
-    async def publish(self, topic: str, record: NewRecord, *, partition: int | None = None) -> int:
-        if partition is None:
-            count = self._broker.count(topic)
-            partition = 0 if record.key is None else partition_of(record.key, count)
-        return await self.publish_batch(Partition(topic, partition), [record])
-
-    async def publish_batch(self, partition: Partition, records: Sequence[NewRecord]) -> int:
-        operation = f"append {partition.topic}"
-        await self._broker.faults.before(self._client, operation)
-        if self._stopped:
-            raise BusUnavailable("memory://", "this producer was stopped")
-        if self._producer_id is not None:
-            self._check_owner(partition, self._producer_id)
-        first = self._broker.append(partition, records)
-        await self._broker.faults.after(self._client, operation)
-        return first
-
-    def _check_owner(self, partition: Partition, producer_id: str) -> None:
-        if self._fenced:
-            raise ProducerFenced(producer_id)
-        try:
-            self._broker.check_epoch(partition, producer_id, self._epoch)
-        except ProducerFenced:
-            self._fenced = True
-            raise
-
-    async def stop(self) -> None:
-        self._stopped = True
-
-
-class _MemoryConsumer:
-    def __init__(self, broker: MemoryBroker, client: str, *, group: Group | None = None) -> None:
-        self._broker, self._client, self._group = broker, client, group
-        self.membership: Member | None = None
-        self._positions: dict[Partition, int] = {}
-        self._paused: set[Partition] = set()
-        self._next = 0
-        self._waiter: asyncio.Future[bool] | None = None
-        self._stopped = False
-
-    async def poll(self, *, max_records: int = 512, timeout_s: float = 1.0) -> list[Record]:
-        await self._broker.faults.before(self._client, "poll")
-        deadline_ns = self._broker.clock.now_ns() + round(timeout_s * 1e9)
-        while not self._stopped:
-            await self._rebalance()
-            if records := self._take(max_records):
-                self._broker.activity += 1
-                await self._broker.faults.after(self._client, "poll")
-                return records
-            left_s = (deadline_ns - self._broker.clock.now_ns()) / 1e9
-            if left_s <= 0 or not await self._wait(left_s):
-                break
-        await self._broker.faults.after(self._client, "poll")
-        return []
-
-    def _take(self, max_records: int) -> list[Record]:
-        """Drain one partition at a time, taking turns, as fetches do."""
-        if self._group is not None and self.membership is not None and self._group.is_rebalancing(self.membership):
-            return []
-        partitions = list(self._positions)
-        taken: list[Record] = []
-        for turn in range(len(partitions)):
-            partition = partitions[(self._next + turn) % len(partitions)]
-            if partition in self._paused or len(taken) >= max_records:
-                continue
-            log = self._broker.log(partition)
-            records = log.read(self._positions[partition], max_records - len(taken))
-            if records:
-                self._positions[partition] = records[-1].offset + 1
-                taken += records
-            elif self._positions[partition] < log.end:  # compaction took the newest records
-                self._positions[partition] = log.end
-        self._next += 1
-        return taken
-
-    async def _wait(self, timeout_s: float) -> bool:
-        self._waiter = waiter = asyncio.get_running_loop().create_future()
-        logs = [self._broker.log(partition) for partition in self._positions if partition not in self._paused]
-        for log in logs:
-            log.readers.add(waiter)
-        if self._group:
-            self._group.waiters.add(waiter)
-        try:
-            return await self._broker.clock.wait(waiter, timeout_s)
-        finally:
-            for log in logs:
-                log.readers.discard(waiter)
-            if self._group:
-                self._group.waiters.discard(waiter)
-            if not waiter.done():
-                waiter.cancel()
-
-    async def _rebalance(self) -> None:
-        if self._group is None or self.membership is None:
-            return
-        while (assignment := await self._group.assignment(self.membership)) is not None:
-            positions = {}
-            for partition in assignment:
-                stored = self._group.committed.get(partition)
-                positions[partition] = self._broker.log(partition).start() if stored is None else stored
-            self._positions, self._paused = positions, set()
-            self.membership.listener.on_assigned(assignment)
-            self._broker.activity += 1
-            for waiter in self._group.waiters:
-                _wake(waiter)
-
-    async def assign(self, positions: Mapping[Partition, int]) -> None:
-        if self._group is not None:
-            raise Refused("assign is not for members of a group; use Bus.consumer")
-        for partition in positions:
-            self._broker.log(partition)
-        self._positions = dict(positions)
-        self._wake_poll()
-
-    async def seek(self, partition: Partition, offset: int) -> None:
-        if partition in self._positions:
-            self._positions[partition] = offset
-            self._wake_poll()
-
-    def pause(self, partitions: Iterable[Partition]) -> None:
-        self._paused.update(partitions)
-
-    def resume(self, partitions: Iterable[Partition]) -> None:
-        self._paused.difference_update(partitions)
-        self._wake_poll()
-
-    def position(self, partition: Partition) -> int:
-        return self._positions[partition]
-
-    async def beginning_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        await self._broker.faults.before(self._client, "beginning_offsets")
-        return {partition: self._broker.log(partition).start() for partition in partitions}
-
-    async def end_offsets(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        await self._broker.faults.before(self._client, "end_offsets")
-        ends = {partition: self._broker.log(partition).end for partition in partitions}
-        await self._broker.faults.after(self._client, "end_offsets")
-        return ends
-
-    async def commit(self, offsets: Mapping[Partition, int]) -> None:
-        if self._group is None or self.membership is None:
-            raise Refused("commit needs a group; use Bus.subscribe")
-        await self._broker.faults.before(self._client, "commit")
-        if lost := self._group.not_held(self.membership, offsets):
-            raise PartitionLost("commit", f"this member does not hold {lost}")
-        self._group.commit(offsets)
-        await self._broker.faults.after(self._client, "commit")
-
-    async def committed(self, partition: Partition) -> int | None:
-        return self._group.committed.get(partition) if self._group else None
-
-    async def stop(self) -> None:
-        if self._stopped:
-            return
-        self._stopped = True
-        self._wake_poll()
-        if self._group and self.membership:
-            await self._group.leave(self.membership)
-            for waiter in self._group.waiters:
-                _wake(waiter)
-
-    def _wake_poll(self) -> None:
-        if self._waiter is not None:
-            _wake(self._waiter)
-
-
-def _wake(waiter: asyncio.Future[bool]) -> None:
-    if not waiter.done():
-        waiter.set_result(True)

@@ -129,6 +129,10 @@ class Consumer(Protocol):
         """Return the offset that the next record will get, for each partition."""
         ...
 
+    async def offsets_at(self, partitions: Iterable[Partition], timestamp_ms: int) -> dict[Partition, int]:
+        """Return the offset of the first record stamped `timestamp_ms` or later; the end where there is none."""
+        ...
+
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Store the group's next offset for each partition; one lower than before is ignored.
 
