@@ -19,6 +19,7 @@ from agents.risk.limits import Limits
 from agents.trainer.config import TrainerConfig
 from agents.venue.config import VenueConfig
 from messages import Secret, Security
+from messages.bus.kafka_timeouts import KafkaTimeouts
 from messages.bus.security import SecurityError
 from messages.codec import check_finite
 from messages.errors import NotFinite
@@ -33,7 +34,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that an agent is told. `strategies` names the instruments of each; an instrument has at most one.
 
     `shards` is the number of partitions of the sharded topics, fixed when they are created. `trust` is a directory of
-    public keys. `cash` is what the portfolio starts with, in the instruments' currency.
+    public keys. `cash` is what the portfolio starts with, in the instruments' currency. `kafka` is how long the bus
+    waits. On `metrics_port` (none: off) a process shows its metrics, to this machine alone unless `metrics_host` says
+    otherwise.
     """
 
     bus: str = "memory://"
@@ -41,6 +44,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shards: Annotated[int, Meta(ge=1, le=4096)] = 4
     replication: Annotated[int, Meta(ge=1, le=9)] = 1
     security: Security = Security()
+    kafka: KafkaTimeouts = KafkaTimeouts()
+    metrics_port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    metrics_host: str = "127.0.0.1"
     instruments: tuple[Instrument, ...] = ()
     strategies: dict[str, tuple[str, ...]] = {}
     cash: float = 100_000.0

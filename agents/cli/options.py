@@ -19,7 +19,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 def connect_to(settings: Settings, client: str) -> Bus:
     """Return a connection to the settings' bus."""
-    return connect(settings.bus, client=client, prefix=settings.prefix, security=settings.security)
+    return connect(
+        settings.bus, client=client, prefix=settings.prefix, security=settings.security, timeouts=settings.kafka
+    )
 
 
 def load(path: Path | None) -> Settings:

@@ -9,6 +9,7 @@ import typer
 
 from agents.assembly import AGENTS, build_agent
 from agents.cli.options import SettingsFile, connect_to, load
+from agents.lifecycle.metrics import serving_metrics
 from agents.lifecycle.process import run_agents, run_async
 from agents.settings import EXAMPLE, Settings, shown
 from messages import Bus, Clock, SystemClock
@@ -48,7 +49,8 @@ async def _run(names: tuple[str, ...], settings: Settings, agent_id: str | None)
             for name in names
         ]
         await _prepare(bus, settings, clock)
-        await run_agents(agents)
+        async with serving_metrics(bus, clock, host=settings.metrics_host, port=settings.metrics_port):
+            await run_agents(agents)
     finally:
         await bus.stop()
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import groupby
 
 from msgspec import Struct
@@ -109,7 +110,8 @@ class ExecutionAgent:
         for wanted in self._directives.to_stage():
             answer = await self._staging.stage(wanted)
             await producer.publish("status", NewRecord(key=status_key(answer).encode(), value=encode(answer)))
-        market = await self._bus.subscribe(["market"], self._config.group, self)
+        member = self._agent_id if self._config.static_membership else None
+        market = await self._bus.subscribe(["market"], self._config.group, self, member=member)
         self._clients = _Clients(producer=producer, market=market)
         for name, task in (
             ("control", self._follow_control),
@@ -141,7 +143,8 @@ class ExecutionAgent:
         self._started.market.pause(partitions)
         for number in [partition.number for partition in partitions]:
             if number not in self._owners and not self._stopping:
-                self._owners[number] = self._tasks.spawn(self._own(number), f"{self._agent_id}-{number}")
+                name = f"{self._agent_id} shard {number}"
+                self._owners[number] = self._tasks.keep(partial(self._own, number), name, self._clock)
 
     async def on_revoked(self, partitions: Sequence[Partition]) -> None:
         await self._give_up([partition.number for partition in partitions])
@@ -167,14 +170,12 @@ class ExecutionAgent:
             )
 
     async def _own(self, number: int) -> None:
-        """Own a shard until cancelled: recover and trade, and recover again after the bus was away."""
-        while True:
-            try:
-                await self._own_once(number)
-            except Retryable as error:
-                _log.warning("shard %d recovers: %s", number, error)
-                self._started.market.pause([Partition("market", number)])
-                await self._clock.sleep(RETRY_S)
+        """Own a shard until cancelled: recover and trade. Kept: it recovers anew after the bus was away."""
+        try:
+            await self._own_once(number)
+        except Retryable:
+            self._started.market.pause([Partition("market", number)])
+            raise
 
     async def _own_once(self, number: int) -> None:
         runner, work = self._new_runner(number), Supervisor()

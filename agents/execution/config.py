@@ -25,9 +25,14 @@ class DecisionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ExecutionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the shell runs. Times in ms; `outbox` counts batches of orders, `checkpoint_records` market records."""
+    """How the shell runs. Times in ms; `outbox` counts batches of orders, `checkpoint_records` market records.
+
+    `static_membership`: a replica that is restarted under its agent id within the session keeps its shards and moves
+    nobody else's; one that is stopped for good leaves them alone for so long.
+    """
 
     group: str = "execution"
+    static_membership: bool = False
     flush_interval_ms: Milliseconds = 100
     checkpoint_interval_ms: Milliseconds = 5_000
     checkpoint_records: Annotated[int, Meta(gt=0)] = 50_000

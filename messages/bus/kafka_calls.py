@@ -17,33 +17,14 @@ from aiokafka.errors import (
 )
 from aiokafka.errors import ProducerFenced as RawProducerFenced
 from aiokafka.record import default_records
-from msgspec import Struct
 
 from messages.bus.kafka_refusals import refusal
+from messages.bus.kafka_timeouts import KafkaTimeouts as KafkaTimeouts  # noqa: PLC0414 - they go with these calls
 from messages.errors import BusTimeout, BusUnavailable, PartitionLost, ProducerFenced, Refused, TickpilotError
 
 T = TypeVar("T")
 _log = logging.getLogger("tickpilot.bus")
 _CUT_S = 0.5
-
-
-class KafkaTimeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long the Kafka bus waits before it raises BusTimeout, in seconds, and how often it asks."""
-
-    start_s: float = 10.0  # connect, and find the cluster's brokers
-    send_s: float = 10.0  # one acknowledgement; after it the record's fate is unknown
-    request_s: float = 5.0  # one request to one broker, before the connection is given up and made anew
-    commit_s: float = 5.0
-    metadata_s: float = 10.0  # offsets, topics, creation
-    stop_s: float = 5.0  # flush, leave and close; then connections are cut
-    session_s: float = 6.0  # a group forgets a member that was silent for so long
-    rebalance_s: float = 10.0  # a group waits so long for its members to give up partitions
-    revoke_s: float = 8.0  # on_revoked has so long before partitions go anyway
-    stall_s: float = 4.0  # without progress that is due for so long a client is stalled, and rebuilt
-    look_s: float = 1.0  # so often is looked for progress; the ends of what stands still are asked for then
-    heartbeat_ms: int = 300
-    fetch_wait_ms: int = 20  # a drained partition waits so long for an idle one: one fetch is in flight per broker
-    retry_backoff_ms: int = 20
 
 
 async def bounded(url: str, operation: str, work: Awaitable[T], timeout_s: float) -> T:

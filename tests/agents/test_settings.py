@@ -98,3 +98,12 @@ def test_a_wrong_login_is_refused_without_showing_it(tmp_path: Path, text: str, 
 def test_a_variable_that_is_no_yaml_is_refused_with_its_name() -> None:
     with pytest.raises(SettingsError, match="TICKPILOT_SHARDS: is no YAML"):
         read_settings(None, {"TICKPILOT_SHARDS": "{"})
+
+
+def test_how_long_the_bus_waits_and_where_metrics_are_shown_can_be_set() -> None:
+    settings = parse_settings({"kafka": {"send_s": 3, "session_s": 12.5}, "metrics_port": 9400})
+    assert (settings.kafka.send_s, settings.kafka.session_s, settings.kafka.start_s) == (3, 12.5, 10)
+    assert (settings.metrics_host, settings.metrics_port) == ("127.0.0.1", 9400)
+    for wrong in ({"kafka": {"send_s": 0}}, {"kafka": {"send": 3}}, {"metrics_port": 0}):
+        with pytest.raises(SettingsError):
+            parse_settings(wrong)
