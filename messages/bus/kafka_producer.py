@@ -13,6 +13,7 @@ from messages.bus.kafka_raw import abandon, ended_producer, raw_producer
 from messages.bus.kafka_watch import Watch, quietly
 from messages.bus.partitioner import partition_of
 from messages.bus.protocol import MAX_BATCH_BYTES, NewRecord, Partition
+from messages.bus.turns import Turns
 from messages.clock import Clock
 from messages.errors import BusTimeout, BusUnavailable, ProducerFenced, Refused, TopicMismatch
 from messages.status import ClientKind
@@ -39,6 +40,7 @@ class KafkaProducer:
         self._producer_id, self._on_stop = producer_id, on_stop
         self._counts: dict[str, int] = {}
         self._asking = asyncio.Lock()
+        self._turns: dict[tuple[str, int], Turns] = {}
         self._connection = connection
         self._broken: KafkaError | None = None
         self._fenced = self._stopped = False
@@ -75,10 +77,11 @@ class KafkaProducer:
             partition = 0 if record.key is None else partition_of(record.key, count)
         self._check(topic, partition, count)
         try:
-            acknowledgement = await self._raw.send(
-                self._prefix + topic, record.value, record.key, partition, None, list(record.headers)
-            )
-            # Cheaper than asyncio.timeout by a third of the call; queueing before it is bounded by request_s.
+            async with self._turns_of(topic, partition):
+                acknowledgement = await self._raw.send(
+                    self._prefix + topic, record.value, record.key, partition, None, list(record.headers)
+                )
+            # Cheaper than asyncio.timeout by a third of the call; waiting for room is bounded by request_s.
             deadline = self._loop.call_later(self._timeouts.send_s, _expire, acknowledgement)
             self._pending.add(acknowledgement)
             try:
@@ -107,7 +110,8 @@ class KafkaProducer:
                     if added is None or batch.size() > MAX_BATCH_BYTES:
                         raise Refused(f"{operation}: over the {MAX_BATCH_BYTES} bytes that fit into one batch")
                 batch.close()
-                acknowledgement = await self._raw.send_batch(batch, self._prefix + topic, partition=number)
+                async with self._turns_of(topic, number):
+                    acknowledgement = await self._raw.send_batch(batch, self._prefix + topic, partition=number)
                 self._pending.add(acknowledgement)
                 try:
                     metadata = await acknowledgement
@@ -116,6 +120,11 @@ class KafkaProducer:
         except (KafkaError, OSError, RuntimeError) as error:
             raise self._failed(error, operation) from error
         return self._offset(metadata.offset, topic)
+
+    def _turns_of(self, topic: str, partition: int) -> Turns:
+        if (turns := self._turns.get((topic, partition))) is None:
+            turns = self._turns[topic, partition] = Turns(self._timeouts.send_s)
+        return turns
 
     async def _count_partitions(self, topic: str) -> int:
         """Return a topic's partitions. Calls made while a topic is new keep their order behind the one that asks."""
