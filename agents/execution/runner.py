@@ -10,20 +10,35 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from agents.execution.alerts import alert_of
 from agents.execution.config import ExecutionConfig
 from agents.execution.journal import Entry, Journal, entries_of, grouped
 from agents.execution.ownership import Ownership, take_ownership
 from agents.execution.recovery import Recovered, recover
 from agents.execution.shard import Shard
 from agents.execution.state import state_digest
-from agents.lifecycle.status import dead_letter
-from messages import Bus, Checkpoint, Clock, LoggedStep, NewRecord, Order, Partition, Producer, Record, Step, encode
+from agents.lifecycle.dead_letters import LetterBox
+from messages import (
+    Alert,
+    Bus,
+    Checkpoint,
+    Clock,
+    LoggedStep,
+    NewRecord,
+    Order,
+    Partition,
+    Producer,
+    Record,
+    Step,
+    encode,
+)
 from messages.codec import Headers
 from messages.decisions import MAX_STEP_RECORDS, MarketGap, StepInput
 from messages.orders import LOG_HEADER
 from messages.trace import trace_of
 
 REPORTS_POLL_S = 30.0
+MAX_DEAD_BYTES = 8 * 2**20  # of dead letters that wait to be sent; no step is made beyond
 
 
 class _Batch(Struct, frozen=True, kw_only=True):
@@ -47,7 +62,7 @@ class ShardRunner:
     ) -> None:
         self.shard = shard
         self._bus, self._clock, self._config, self._owner = bus, clock, config, owner
-        self._dead_letter_producer = dead_letters
+        self._side_producer = dead_letters
         self._on_step = on_step
         self._ownership: Ownership | None = None
         self._journal = Journal(partition=shard.partition, epoch=0, next_step=0)
@@ -55,7 +70,8 @@ class ShardRunner:
         self._sending, self._stepped, self._flushing = asyncio.Event(), asyncio.Event(), asyncio.Lock()
         self._room = asyncio.Event()
         self._reports: deque[Record] = deque()
-        self._dead: deque[NewRecord] = deque()
+        self._dead = LetterBox(MAX_DEAD_BYTES)
+        self._alerts: deque[Alert] = deque()
         self._orders_to = self._decisions_to = 0
         self._snapshot: Checkpoint | None = None
         self._checkpointed_ns = 0
@@ -83,12 +99,13 @@ class ShardRunner:
         for group in grouped(entries_of(recovered.unlogged)):
             await self._publish_decisions(group)
         await self._write_checkpoint(self._take_snapshot())
+        self._alert()  # the one before may have died before it could
         return recovered
 
     @property
     def has_room(self) -> bool:
         """Whether another step may be made: what waits to be sent and logged is bounded."""
-        return len(self._outbox) < self._config.outbox and self._journal.has_room
+        return len(self._outbox) < self._config.outbox and self._journal.has_room and self._dead.has_room
 
     @property
     def is_waiting(self) -> bool:
@@ -137,10 +154,17 @@ class ShardRunner:
         ts, agent_id = logged.step.clock_ns, self._owner
         for record, decision in zip(market, logged.decisions, strict=True):
             if decision.outcome == "refused" and isinstance(reason := self.shard.read.market(record), str):
-                self._dead.append(dead_letter(record, reason, agent_id=agent_id, ts=ts))
+                self._dead.add(record, reason, agent_id=agent_id, ts=ts)
         for record in reports:
             if isinstance(report := self.shard.read.report(record), str):
-                self._dead.append(dead_letter(record, report, agent_id=agent_id, ts=ts))
+                self._dead.add(record, report, agent_id=agent_id, ts=ts)
+        self._alert()
+
+    def _alert(self) -> None:
+        """Queue what to tell of topics that turned unreadable or good again: few, for a turn lasts a while."""
+        self._alerts.extend(
+            alert_of(turn, self.shard.partition, self._owner) for turn in self.shard.intakes.take_turns()
+        )
 
     async def send_orders(self) -> None:
         """Send queued batches in order until cancelled. Raises ProducerFenced, BusTimeout: then the shard is done."""
@@ -177,11 +201,15 @@ class ShardRunner:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write dead letters, then the steps whose orders are acknowledged, then a checkpoint that is due."""
+        """Write alerts, dead letters, the steps whose orders are acknowledged, and a checkpoint that is due."""
         async with self._flushing:
-            while self._dead:
-                await self._dead_letter_producer.publish("dead-letters", self._dead[0])
-                self._dead.popleft()
+            while self._alerts:
+                alert = self._alerts[0]
+                record = NewRecord(key=alert.alert_id.encode(), value=encode(alert))
+                await self._side_producer.publish("risk", record)
+                self._alerts.popleft()
+            await self._dead.send(self._side_producer)
+            self._room.set()
             for group in self._journal.flushable():
                 await self._publish_decisions(group)
             await self._checkpoint()
