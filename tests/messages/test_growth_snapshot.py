@@ -34,8 +34,8 @@ def test_the_schemas_have_only_grown_since_the_snapshot() -> None:
     found = changes(snapshot, json_schema())
     if breaking := [str(change) for change in found if change.breaks is not None]:
         pytest.fail(
-            "\n".join(breaking)
-            + "\nOutside clients live by these schemas: add an optional field or a new message instead."
+            "\n".join(breaking) + "\nOutside clients live by these schemas: add an optional field or a new message "
+            f"instead. Only where no reader and no record of yesterday is left, record it: {REFRESH}"
         )
     if found:
         pytest.fail("\n".join(map(str, found)) + f"\nRecord it: {REFRESH}")
