@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import os
-import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -79,7 +77,7 @@ async def test_an_outage_of_ten_seconds_writes_few_lines(caplog: pytest.LogCaptu
         member = await bus.subscribe(["market"], "execution", Heard())
         await consumer.assign({Partition("orders", number): 0 for number in range(4)})
         await member.poll(timeout_s=0.5)
-        os.kill(local_kafka.pid_of(broker), signal.SIGKILL)
+        local_kafka.kill(broker)
         caplog.clear()
         record = NewRecord(value=b"1")
         until_s = asyncio.get_running_loop().time() + 10
