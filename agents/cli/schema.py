@@ -37,6 +37,7 @@ def as_asyncapi(settings: SettingsFile = None) -> None:
         replication=loaded.replication,
         prefix=loaded.prefix,
         brokers=hosts.split(",") if scheme == "kafka" else (_ANYWHERE,),
+        is_secure=loaded.security.tls,
     )
     _print(document)
 

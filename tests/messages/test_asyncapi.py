@@ -143,3 +143,7 @@ def test_the_command_prints_the_settings_cluster(monkeypatch: pytest.MonkeyPatch
     AsyncAPI3.model_validate(printed)
     assert [server["host"] for server in printed["servers"].values()] == ["one:9092", "two:9093"]
     assert printed["channels"]["market"]["bindings"]["kafka"]["partitions"] == 7
+    assert {server["protocol"] for server in printed["servers"].values()} == {"kafka"}
+    monkeypatch.setenv("TICKPILOT_SECURITY__TLS", "true")
+    secure = json.loads(CliRunner().invoke(app, ["asyncapi"]).output)
+    assert {server["protocol"] for server in secure["servers"].values()} == {"kafka-secure"}
