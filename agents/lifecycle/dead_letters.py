@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from agents.lifecycle.metrics import DEAD_LETTERS
 from messages import DeadLetter, NewRecord, Partition, Producer, Record, Refused, decode, encode
 from messages.bus.protocol import MAX_BATCH_BYTES
 
@@ -22,6 +23,7 @@ def dead_letters(record: Record, reason: str, *, agent_id: str, ts: int) -> tupl
 
     A key and headers that are too large for a part themselves are left out, and the reason says so.
     """
+    DEAD_LETTERS.labels(record.topic).inc()
     envelope = DeadLetter(
         topic=record.topic,
         partition=record.partition,

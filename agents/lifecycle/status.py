@@ -1,4 +1,4 @@
-"""Heartbeats and dead letters: what every agent tells of itself."""
+"""Heartbeats: what every agent tells of itself."""
 
 import logging
 from collections.abc import Callable
@@ -6,11 +6,9 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from agents.lifecycle.loop_watch import sleep_watching
-from agents.lifecycle.metrics import DEAD_LETTERS
-from messages import Bus, Clock, DeadLetter, Heartbeat, NewRecord, Producer, Record, Retryable, encode, status_key
+from messages import Bus, Clock, Heartbeat, NewRecord, Producer, Retryable, encode, status_key
 
 RETRY_S = 0.5
-MAX_LETTER_BYTES = 512 * 1024
 _log = logging.getLogger(__name__)
 
 
@@ -44,24 +42,3 @@ async def publish_at_last(producer: Producer, clock: Clock, topic: str, record: 
             await clock.sleep(RETRY_S)
         else:
             return
-
-
-def dead_letter(record: Record, reason: str, *, agent_id: str, ts: int) -> NewRecord:
-    """Return the record for `dead-letters` that keeps `record` whole, but for values too large to be sent again."""
-    DEAD_LETTERS.labels(record.topic).inc()
-    value = record.value
-    if value is not None and len(value) > MAX_LETTER_BYTES:
-        reason = f"{reason} (the first {MAX_LETTER_BYTES} of {len(value)} bytes)"
-        value = value[:MAX_LETTER_BYTES]
-    letter = DeadLetter(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        reason=reason,
-        agent_id=agent_id,
-        ts=ts,
-        key=record.key,
-        value=value,
-        headers=record.headers,
-    )
-    return NewRecord(key=record.topic.encode(), value=encode(letter))

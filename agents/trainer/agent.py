@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from agents.lifecycle.status import beat, dead_letter, publish_at_last
+from agents.lifecycle.dead_letters import dead_letters
+from agents.lifecycle.status import beat, publish_at_last
 from agents.lifecycle.supervisor import Supervisor
 from agents.risk.instruments import Instrument
 from agents.trainer.config import TrainerConfig, WorkerDone, WorkerFailed, WorkerProgress, WorkerRequest
@@ -136,8 +137,9 @@ class TrainerAgent:
                 try:
                     message = decode("training", record.value, record.headers)
                 except Refused as error:
-                    letter = dead_letter(record, str(error), agent_id=self._agent_id, ts=self._clock.now_ns())
-                    await publish_at_last(self._producer, self._clock, "dead-letters", letter)
+                    now_ns = self._clock.now_ns()
+                    for letter in dead_letters(record, str(error), agent_id=self._agent_id, ts=now_ns):
+                        await publish_at_last(self._producer, self._clock, "dead-letters", letter)
                     continue
                 if isinstance(message, TrainRequest):
                     self._state = "training"

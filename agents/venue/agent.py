@@ -7,7 +7,8 @@ from functools import partial
 
 from msgspec import Struct
 
-from agents.lifecycle.status import beat, dead_letter, publish_at_last
+from agents.lifecycle.dead_letters import dead_letters
+from agents.lifecycle.status import beat, publish_at_last
 from agents.lifecycle.supervisor import Supervisor
 from agents.risk.instruments import Instrument
 from agents.venue.answered import Answered
@@ -221,8 +222,9 @@ class VenueAgent:
             message: object = decode(record.topic, record.value, record.headers)
         except Refused as error:
             if is_new:
-                letter = dead_letter(record, str(error), agent_id=self._agent_id, ts=self._clock.now_ns())
-                await publish_at_last(clients.producer, self._clock, "dead-letters", letter)
+                now_ns = self._clock.now_ns()
+                for letter in dead_letters(record, str(error), agent_id=self._agent_id, ts=now_ns):
+                    await publish_at_last(clients.producer, self._clock, "dead-letters", letter)
             return None
         return None if isinstance(message, UnknownMessage) else message
 

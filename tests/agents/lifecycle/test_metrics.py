@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agents.lifecycle import local_kafka
+from agents.lifecycle.dead_letters import dead_letters
 from agents.lifecycle.metrics import BusCollector, serving_metrics
-from agents.lifecycle.status import dead_letter
 from messages import ClientState, NewRecord, Partition, Record, SystemClock
 from messages.bus.kafka import KafkaBus
 from messages.bus.kafka_calls import KafkaTimeouts
@@ -53,7 +53,7 @@ async def port() -> AsyncIterator[int]:
 
 async def test_the_loop_and_dead_letters_are_shown_without_any_kafka(port: int) -> None:
     record = Record(topic="market", partition=0, offset=1, timestamp_ms=1, key=None, value=b"{")
-    dead_letter(record, "broken", agent_id="execution-1", ts=1)
+    dead_letters(record, "broken", agent_id="execution-1", ts=1)
     samples = await scrape(port)
     while of(samples, "tickpilot_loop_late_seconds_count") < 2:
         await asyncio.sleep(0.05)
