@@ -1,11 +1,14 @@
 """Clusters for tests of the bus: several clients on one set of topics, in memory or on a real Kafka."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 from uuid import uuid4
 
 from messages.bus.kafka import KafkaBus
+from messages.bus.kafka_consumer import KafkaConsumer
 from messages.bus.memory import MemoryBroker
+from messages.bus.memory_consumer import MemoryConsumer
 from messages.bus.protocol import Bus, Consumer, Partition, Record
 from messages.topics import TOPICS
 
@@ -17,6 +20,10 @@ class Cluster(Protocol):
 
     def connect(self, client: str = "test") -> Bus:
         """Return a new connection."""
+        ...
+
+    async def vanish(self, consumer: Consumer) -> None:
+        """End a consumer as a killed process does: nobody is told."""
         ...
 
     async def stop(self) -> None:
@@ -33,6 +40,10 @@ class MemoryCluster:
     def connect(self, client: str = "test") -> Bus:
         return self._broker.connect(client)
 
+    async def vanish(self, consumer: Consumer) -> None:
+        assert isinstance(consumer, MemoryConsumer)
+        consumer.vanish()
+
     async def stop(self) -> None: ...
 
 
@@ -46,6 +57,19 @@ class KafkaCluster:
     def connect(self, client: str = "test") -> Bus:
         self._buses.append(KafkaBus(self._url, client=client, prefix=self._prefix))
         return self._buses[-1]
+
+    async def vanish(self, consumer: Consumer) -> None:
+        assert isinstance(consumer, KafkaConsumer)
+        coordinator = consumer._raw._coordinator
+        if consumer._news is not None:
+            consumer._news.held = []  # the listener hears nothing either
+        tasks = [coordinator._coordination_task, coordinator._heartbeat_task]
+        coordinator._heartbeat_task = None  # without a word to the group
+        for task in filter(None, tasks):
+            task.cancel()
+        await asyncio.wait([task for task in tasks if task is not None])
+        coordinator.generation = -1  # so closing it sends no LeaveGroup
+        await consumer.stop()
 
     async def stop(self) -> None:
         for bus in self._buses:
