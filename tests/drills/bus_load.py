@@ -53,9 +53,7 @@ async def _publish_one(producer: Producer, number: int, notes: TextIO, room: asy
         attempts += 1
         try:
             offset = await producer.publish("market", NewRecord(value=value), partition=partition)
-        except Retryable as error:
-            if attempts == 1:
-                print(f"{number}: {error}", file=sys.stderr)  # noqa: T201 - its log
+        except Retryable:  # noted by its attempts
             await asyncio.sleep(_RETRY_S)
         else:
             break

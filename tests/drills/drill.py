@@ -19,7 +19,7 @@ from tests.journeys.plain_kafka import Log
 from tests.waiting import NeverHappened, eventually
 
 LINES_PER_MINUTE = 200
-_PATIENCE_S = 60.0
+_PATIENCE_S = 90.0
 _END_S = 30.0
 
 
@@ -41,7 +41,7 @@ class Form(Struct, frozen=True, kw_only=True):
 SHORT = Form(
     name="short",
     rate_hz=60,
-    recovered_s=30,
+    recovered_s=60,
     leader_kills=1,
     rollings=1,
     outages=1,
