@@ -195,12 +195,17 @@ CONTROL: tuple[ControlMessage, ...] = (
 
 
 class World:
-    """The broker, the feeder, the venue and the operator. `report_lag`: how many orders the venue is behind."""
+    """The broker, the feeder, the venue and the operator. `report_lag`: how many orders the venue is behind.
 
-    def __init__(self, *, report_lag: int = 0, control_lag: int = 0, fencing: bool = True) -> None:
+    `seed` decides who of several is next.
+    """
+
+    def __init__(
+        self, *, report_lag: int = 0, control_lag: int = 0, fencing: bool = True, seed: int | None = None
+    ) -> None:
         self.clock = VirtualClock(1_000_000_000_000)
         self.freezer = Freezer()
-        self.broker = MemoryBroker(clock=self.clock, faults=self.freezer, fencing=fencing)
+        self.broker = MemoryBroker(clock=self.clock, faults=self.freezer, fencing=fencing, seed=seed)
         self.owners: dict[str, Owner] = {}
         self._report_lag, self._control_lag = report_lag, control_lag
         self._answered: set[str] = set()

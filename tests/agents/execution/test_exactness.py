@@ -26,9 +26,10 @@ async def run(
     control_lag: int = 0,
     freeze_b: int = NEVER,
     fencing: bool = True,
+    seed: int | None = None,
 ) -> World:
     """Freeze A at its operation `freeze_a`, thaw it at B's operation `thaw_a`; freeze B for ever at `freeze_b`."""
-    world = World(report_lag=report_lag, control_lag=control_lag, fencing=fencing)
+    world = World(report_lag=report_lag, control_lag=control_lag, fencing=fencing, seed=seed)
     await world.start()
     freezer = world.freezer
     freezer.freeze_at = {"a": freeze_a, "b": freeze_b}
@@ -145,6 +146,15 @@ async def test_a_second_crash_during_recovery_loses_and_repeats_nothing() -> Non
             world = await run(at, NEVER, report_lag=1, freeze_b=second)
             assert what_is_wrong(world) == [], f"crash {points[at - 1]} (operation {at}), then B at {second}"
             await world.stop()
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_in_whatever_order_the_tasks_run_a_crash_and_a_freeze_lose_and_repeat_nothing(seed: int) -> None:
+    at, thaw = 1 + seed * 7 % 60, 1 + seed * 5 % 20
+    for thaw_a in (NEVER, thaw):
+        world = await run(at, thaw_a, report_lag=seed % 3, control_lag=seed % 2, seed=seed)
+        assert what_is_wrong(world) == [], f"freeze at operation {at}, thaw at B's {thaw_a}"
+        await world.stop()
 
 
 async def test_a_thawed_owner_is_fenced_when_it_next_appends() -> None:
