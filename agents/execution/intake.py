@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from messages import Record
 
-UNKNOWN_TYPE = "unknown type"
+UNKNOWN_TYPE, UNTRADED = "unknown type", "unknown instrument (no reference data or no strategy in the settings)"
 _MS = 1_000_000
 _REASON_CHARACTERS = 200
 
@@ -145,11 +145,15 @@ class Intakes:
         return {topic: bad for topic, intake in self._by_topic.items() if (bad := intake.unreadable) is not None}
 
     def judge(self, record: Record, read: object, now_ns: int) -> None:
-        """Count a record; `read` is its message, or text: why there is none. An unknown type is a newer writer's."""
+        """Count a record; `read` is its message, or text: why there is none.
+
+        An unknown type is a newer writer's, and a feed may bring more instruments than are traded here: neither says
+        that the topic can't be read.
+        """
         intake = self._by_topic[record.topic]
         if not isinstance(read, str):
             turn = intake.good(now_ns)
-        elif read.startswith(UNKNOWN_TYPE):
+        elif read.startswith((UNKNOWN_TYPE, UNTRADED)):
             return
         else:
             turn = intake.bad(record.offset, read, now_ns)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from agents.execution.intake import UNKNOWN_TYPE
+from agents.execution.intake import UNKNOWN_TYPE, UNTRADED
 from agents.execution.step import Desk
 from agents.risk.instruments import MAX_STEPS
 from messages import (
@@ -51,7 +51,7 @@ class ShardReader:
                 f"wrong-partition: {name!r} belongs to partition {partition_of(record.key, self._partitions)} by "
                 "murmur2; librdkafka and kcat need -X partitioner=murmur2_random"
             )
-        return f"unknown instrument {name!r}: no reference data or no strategy in the settings"
+        return f"{UNTRADED}: {name!r}"
 
     def report(self, record: Record) -> ExecutionReport | str:
         """Return the report that a record holds, or, for dead-letters, why it holds none."""

@@ -171,6 +171,11 @@ def test_messages_of_a_newer_writer_are_refused_and_not_held_against_the_topic()
     assert said(advance(target, [b'{"type":"Auction"}'] * 60 + [quote()]))[-1] == "order"
 
 
+def test_instruments_that_are_not_traded_here_are_refused_and_not_held_against_the_topic() -> None:
+    target, stranger = live(), msgspec.structs.replace(quote(), instrument="UNTRADED")
+    assert said(advance(target, [stranger] * 60 + [quote()])) == ["refused"] * 60 + ["order"]
+
+
 def test_nothing_is_cancelled_and_nothing_halts() -> None:
     target = live()
     advance(target, [quote()])
