@@ -173,7 +173,9 @@ def test_messages_of_a_newer_writer_are_refused_and_not_held_against_the_topic()
 
 def test_instruments_that_are_not_traded_here_are_refused_and_not_held_against_the_topic() -> None:
     target, stranger = live(), msgspec.structs.replace(quote(), instrument="UNTRADED")
-    assert said(advance(target, [stranger] * 60 + [quote()])) == ["refused"] * 60 + ["order"]
+    start = target.market_to
+    market = [record(stranger, start + index, key=b"UNTRADED") for index in range(60)] + [record(quote(), start + 60)]
+    assert said(target.step(step_of(target, market), market, [])) == ["refused"] * 60 + ["order"]
 
 
 def test_nothing_is_cancelled_and_nothing_halts() -> None:
