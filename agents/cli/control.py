@@ -9,6 +9,7 @@ from agents.cli.options import AsJson, SettingsFile, connect_to, load
 from agents.lifecycle.process import run_async
 from agents.settings import Settings
 from messages import (
+    Bus,
     Flatten,
     Halt,
     Heartbeat,
@@ -115,9 +116,14 @@ async def _status(settings: Settings) -> dict[str, list[str]]:
 async def _read(settings: Settings) -> tuple[ControlFold, dict[str, Heartbeat]]:
     bus = connect_to(settings, "operator")
     try:
-        records, _ = await read_all(bus, ["control", "status"])
+        return await read_state(bus)
     finally:
         await bus.stop()
+
+
+async def read_state(bus: Bus) -> tuple[ControlFold, dict[str, Heartbeat]]:
+    """Return what `control` says now, and the newest heartbeat of each agent."""
+    records, _ = await read_all(bus, ["control", "status"])
     fold, heartbeats = ControlFold(), dict[str, Heartbeat]()
     for record in records:
         try:

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from agents.cli import bundle, control, demo, replay, run, schema, topics
+from agents.cli import bundle, control, demo, doctor, replay, run, schema, topics
 from messages import TickpilotError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("halt")(control.halt)
 app.command("resume")(control.resume)
 app.command("flatten")(control.flatten)
 app.command("status")(control.status)
+app.command("doctor")(doctor.doctor)
 app.add_typer(topics.app, name="topics")
 app.add_typer(schema.app, name="schema")
 app.add_typer(bundle.app, name="bundle")

@@ -1,5 +1,7 @@
 """Asks what the checks judge: one look at a cluster before an agent starts on it."""
 
+from typing import TYPE_CHECKING
+
 from messages.bus.checks import (
     Finding,
     judge_clock,
@@ -11,7 +13,10 @@ from messages.bus.checks import (
 from messages.bus.cluster import check_topics
 from messages.bus.protocol import Bus, Partition
 from messages.clock import Clock
-from messages.errors import BusRefused, RefusalCause, TopicMismatch
+from messages.errors import BusRefused, RefusalCause, Refused, TopicMismatch
+
+if TYPE_CHECKING:
+    from messages.bus.kafka import KafkaBus
 
 _STAMPED = ("market", "status")
 _PARTITIONS = 16  # so many of a topic's are looked at for the newest record
@@ -26,12 +31,9 @@ async def examine(bus: Bus, *, shards: int, clock: Clock) -> list[Finding]:
     """
     if not bus.url.startswith("kafka://"):
         return [judge_clock(clock.now_ns(), None)]
-    from messages.bus.kafka import KafkaBus
     from messages.bus.kafka_calls import warn_if_slow
 
-    if not isinstance(bus, KafkaBus):
-        raise TypeError(f"{type(bus).__name__} has the address {bus.url}, and is no KafkaBus")
-    facts = await bus.facts()
+    facts = await _kafka(bus).facts()
     return [
         judge_extension(is_slow=warn_if_slow()),
         judge_clock(clock.now_ns(), await _newest_ms(bus)),
@@ -39,6 +41,29 @@ async def examine(bus: Bus, *, shards: int, clock: Clock) -> list[Finding]:
         *await _topics(bus, shards),
         *judge_replication(facts),
     ]
+
+
+async def read_lag(bus: Bus, *, group: str, topic: str) -> dict[int, tuple[int | None, int]]:
+    """Return for each partition of a topic what the group has committed, None if nothing, and the end.
+
+    Nobody joins the group for it. Raises Refused for a bus that is not Kafka.
+    """
+    committed = await _kafka(bus).committed(group, topic)
+    partitions = [Partition(topic, number) for number in range(await bus.partition_count(topic))]
+    consumer = await bus.consumer()
+    try:
+        ends = await consumer.end_offsets(partitions)
+    finally:
+        await consumer.stop()
+    return {partition.number: (committed.get(partition.number), ends[partition]) for partition in partitions}
+
+
+def _kafka(bus: Bus) -> "KafkaBus":
+    from messages.bus.kafka import KafkaBus
+
+    if not isinstance(bus, KafkaBus):
+        raise Refused(f"{bus.url} is no Kafka cluster; use kafka://host:port")
+    return bus
 
 
 async def _topics(bus: Bus, shards: int) -> list[Finding]:

@@ -117,6 +117,10 @@ class KafkaBus:
         """Return what the cluster says of itself, for the checks before a start. Raises BusUnavailable, BusRefused."""
         return await self._admin.facts()
 
+    async def committed(self, group: str, topic: str) -> dict[int, int]:
+        """Return the group's offsets, by partition; one without any is not in it. Nobody joins for it."""
+        return await self._admin.committed(group, topic)
+
     def health(self) -> tuple[ClientState, ...]:
         return tuple(client.watch.state() for client in self._open)
 

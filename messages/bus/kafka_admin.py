@@ -114,6 +114,16 @@ class KafkaAdmin:
         """Return what the cluster says of itself and of the registered topics."""
         return await self._ask("looking at the cluster", lambda raw: read_facts(raw, prefix=self._prefix, names=TOPICS))
 
+    async def committed(self, group: str, topic: str) -> dict[int, int]:
+        """Return the offsets that a group has committed on a topic, by partition."""
+        name = self._prefix + group
+        stored = await self._ask(f"reading offsets of {group}", lambda raw: raw.list_consumer_group_offsets(name))
+        return {
+            raw.partition: found.offset
+            for raw, found in stored.items()
+            if raw.topic == self._prefix + topic and found.offset >= 0
+        }
+
     async def _partitions(self) -> dict[str, list[int]]:
         """Every topic of this prefix with the leader of each partition; asking by name could create a topic."""
         metadata = await self._ask("reading topics", lambda raw: raw.describe_topics())
