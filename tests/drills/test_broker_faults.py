@@ -8,7 +8,7 @@ import pytest
 from agents.lifecycle import local_cluster, local_kafka
 from tests.drills.drill import Drill
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
 
 AWAY_S = 10.0
 STALL_S = 5.0

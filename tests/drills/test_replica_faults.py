@@ -8,7 +8,7 @@ from tests.drills.drill import Drill
 from tests.drills.fleet import ECHOES, REPLICAS
 from tests.drills.watch import owns
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
 
 NewDrill = Callable[[str], Drill]
 
