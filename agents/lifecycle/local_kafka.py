@@ -25,7 +25,7 @@ DEFAULT_PORT = 9092
 _FILES = ROOT / "compose" / "kafka"
 _JAVA_OPTIONS = ("-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _POLL_S = 0.1
-_START_POLLS = 600
+_START_POLLS = 1200
 _STOP_POLLS = 150
 _children: dict[int, subprocess.Popen[bytes]] = {}  # to be waited for, else they stay as zombies
 

@@ -60,8 +60,7 @@ async def _answer(producer: Producer, record: Record) -> None:
     while True:
         try:
             await producer.publish("orders", answer, partition=record.partition)
-        except Retryable as error:
-            print(f"{tick['id']}: {error}", file=sys.stderr)  # noqa: T201 - its log
+        except Retryable:
             await asyncio.sleep(_RETRY_S)
         else:
             return

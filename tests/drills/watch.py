@@ -52,7 +52,7 @@ class Watch:
     def __init__(self, agents: Log, bus: Log) -> None:
         self._agents, self._bus = agents, bus
         self._last_ns: dict[str, int] = {}
-        self._taken: dict[tuple[str, str], int] = {}
+        self._taken: dict[tuple[int, str], int] = {}
 
     def wait(
         self,
@@ -95,10 +95,10 @@ class Watch:
             self._see(echoes(message["id"] % SHARDS), message["sent_ns"])
 
     def _new(self, log: Log, topic: str) -> list[Json]:
-        messages, key = log.of(topic), (topic, str(id(log)))
-        taken = self._taken.get(key, 0)
-        self._taken[key] = len(messages)
-        return messages[taken:]
+        key = (id(log), topic)
+        new = log.of(topic, after=self._taken.get(key, 0))
+        self._taken[key] = self._taken.get(key, 0) + len(new)
+        return new
 
     def _see(self, sign: str, ns: int) -> None:
         self._last_ns[sign] = max(self._last_ns.get(sign, 0), ns)

@@ -97,9 +97,9 @@ class Log:
     ) -> None:
         self._consumer.close()
 
-    def of(self, topic: str, type_name: str | None = None) -> list[Json]:
-        """Return the messages of a topic read so far, in the order of each partition."""
-        return [m for m in self._messages[topic] if type_name is None or m["type"] == type_name]
+    def of(self, topic: str, type_name: str | None = None, *, after: int = 0) -> list[Json]:
+        """Return the messages of a topic read so far but for the first `after`, in the order of each partition."""
+        return [m for m in self._messages[topic][after:] if type_name is None or m["type"] == type_name]
 
     def topic(self, topic: str, partition: int = 0) -> list[Record]:
         """Return the records of one partition read so far."""
