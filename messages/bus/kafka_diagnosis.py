@@ -64,7 +64,7 @@ class _Probe:
         except _UNREADABLE as error:
             return refusal(error, self._url, "asking for the brokers") or self._silent(error)
         finally:
-            raw.close()
+            await self._closed(raw)
         return await self._advertised([(broker[1], broker[2]) for broker in metadata.brokers])
 
     async def _connected(self, **arguments: Any) -> AIOKafkaConnection:
@@ -108,8 +108,12 @@ class _Probe:
             raw = await self._connected(security_protocol="PLAINTEXT")
         except _UNREADABLE:
             return False
-        raw.close()
+        await self._closed(raw)
         return True
+
+    async def _closed(self, raw: AIOKafkaConnection) -> None:
+        if (closing := raw.close()) is not None:
+            await asyncio.wait({closing}, timeout=self._step_s)  # over TLS both sides say goodbye
 
     async def _speaks_tls(self) -> bool:
         context = ssl.create_default_context()

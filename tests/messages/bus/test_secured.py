@@ -69,6 +69,15 @@ async def bus_of(url: str, security: Security | None, prefix: str = "alice-") ->
         yield bus
     finally:
         await bus.stop()
+        await all_closed()
+
+
+async def all_closed() -> None:
+    """Wait until the last socket is gone: aiokafka leaves a connection that was refused to close by itself."""
+    sockets: Any = asyncio.get_running_loop()._selector.get_map()  # type: ignore[attr-defined]
+    async with asyncio.timeout(SOON_S):
+        while len(sockets) > 1:  # noqa: ASYNC110 - the loop has no event for it; one socket is its own
+            await asyncio.sleep(0)
 
 
 def new_prefix(user: str = "alice") -> str:
