@@ -5,6 +5,7 @@ Files are read once; everything after judges and uses those same bytes.
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -23,11 +24,12 @@ from bundles.manifest import (
     SIGNATURE_NAME,
     Expectation,
     Manifest,
+    Space,
     bundle_id,
     decode_manifest,
 )
 from bundles.registry import MAX_BUNDLE_BYTES, read_files
-from bundles.runtimes.protocol import PolicyRuntime
+from bundles.runtimes.protocol import Actions, PolicyRuntime
 from bundles.scan import check_archive
 from bundles.signing import TrustStore, verify
 from bundles.verifier import Verifier
@@ -115,6 +117,7 @@ def open_policy(files: Files, manifest: Manifest) -> PolicyRuntime:
             RejectCode.WRONG_SHAPE,
             f"golden actions are {vectors.actions.dtype} {vectors.actions.shape}, action space {manifest.action_space}",
         )
+    _check_within(vectors.actions, manifest.action_space, manifest.output_tolerance)
     runtime = TorchScriptRuntime.load(files[POLICY_NAME], manifest.obs_shape)
     try:
         check_golden(runtime, vectors, manifest.output_tolerance)
@@ -122,6 +125,23 @@ def open_policy(files: Files, manifest: Manifest) -> PolicyRuntime:
     except PolicyError as error:
         raise BundleRefused(error.code, error.what) from error
     return runtime
+
+
+def _check_within(actions: Actions, space: Space, tolerance: float) -> None:
+    # What comes after the policy indexes and scales by the space: an action beyond it must not appear while it trades.
+    count = math.prod(space.shape)
+    low, high = np.full(count, -np.inf), np.full(count, np.inf)
+    try:
+        if space.kind == "box":
+            low[:] = -np.inf if space.low is None else [-np.inf if end is None else end for end in space.low]
+            high[:] = np.inf if space.high is None else [np.inf if end is None else end for end in space.high]
+        else:
+            low[:], high[:], tolerance = 0, 1 if space.kind == "multi_binary" else [n - 1 for n in space.n], 0.0
+    except ValueError as error:
+        raise BundleRefused(RejectCode.WRONG_SHAPE, f"the bounds of action space {space} don't fit it") from error
+    rows = actions.reshape(len(actions), -1)
+    if not ((rows >= low - tolerance) & (rows <= high + tolerance)).all():
+        raise BundleRefused(RejectCode.WRONG_SHAPE, f"golden actions reach beyond action space {space}")
 
 
 def load_bundle(

@@ -3,11 +3,12 @@
 import base64
 import binascii
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -28,7 +29,9 @@ from messages.status import RejectCode
 
 PAYLOAD_TYPE = "application/vnd.tickpilot.bundle+json"
 MAX_ENVELOPE_BYTES = 64 * 1024
-_MAX_SIGNATURES = 16
+MAX_SIGNATURES = 16
+# Room for the signatures of other kinds of keys: they don't count here, and don't spoil the envelope either.
+_MAX_SIG_LENGTH = 2048
 _MAX_KEY_BYTES = 4096
 
 
@@ -36,14 +39,14 @@ class Signature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One signature: `keyid` is the sha256 (hex) of the raw public key, `sig` base64."""
 
     keyid: Digest
-    sig: Annotated[str, Meta(max_length=128)]
+    sig: Annotated[str, Meta(max_length=_MAX_SIG_LENGTH)]
 
 
 class Envelope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """metadata.json.sig: a DSSE envelope without its payload, which is metadata.json itself."""
 
     payload_type: str
-    signatures: Annotated[tuple[Signature, ...], Meta(max_length=_MAX_SIGNATURES)]
+    signatures: Annotated[tuple[Signature, ...], Meta(max_length=MAX_SIGNATURES)]
 
 
 class SigningKey:
@@ -73,24 +76,31 @@ class SigningKey:
             if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
                 raise KeyRefused(path, "others may read this private key", f"run `chmod 600 {path}`")
             private = load_pem_private_key(_read_small(path), password=None)
-        except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except TypeError as error:
+            raise KeyRefused(path, "a private key under a password can't be used", _KEYGEN) from error
+        except (OSError, ValueError, UnsupportedAlgorithm) as error:
             raise KeyRefused(path, f"no readable private key ({type(error).__name__})", _KEYGEN) from error
         if not isinstance(private, Ed25519PrivateKey):
-            raise KeyRefused(path, "not an Ed25519 key", _KEYGEN)
+            raise KeyRefused(path, _of_another_kind(private), _KEYGEN)
         return cls(private)
 
     def write(self, path: str | Path) -> None:
-        """Write a PEM file that only its owner may read, and `.pub` beside it. Raises KeyRefused when one exists."""
+        """Write a PEM file that only its owner may read, and `.pub` beside it.
+
+        Raises KeyRefused when one of them exists or can't be written; then neither is left behind.
+        """
         path = Path(path)
+        public_path = path.with_suffix(".pub")
+        if path == public_path:
+            raise KeyRefused(path, ".pub is for the public half", "choose another name, e.g. trainer.key")
         pem = self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         public = self.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        for target, content, mode in ((path, pem, 0o600), (path.with_suffix(".pub"), public, 0o644)):
-            try:
-                descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            except OSError as error:
-                raise KeyRefused(target, error.strerror or "can't be written", "choose another name") from error
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
+        _write_new(path, pem, 0o600)
+        try:
+            _write_new(public_path, public, 0o644)
+        except KeyRefused:
+            path.unlink()
+            raise
 
     def sign(self, message: bytes) -> bytes:
         """Return the raw 64-byte signature."""
@@ -139,14 +149,34 @@ def pre_authentication_encoding(payload: bytes) -> bytes:
 
 def sign(manifest_bytes: bytes, key: SigningKey) -> bytes:
     """Return the bytes of metadata.json.sig with one signature."""
-    signature = base64.b64encode(key.sign(pre_authentication_encoding(manifest_bytes))).decode()
-    envelope = Envelope(payload_type=PAYLOAD_TYPE, signatures=(Signature(keyid=key.key_id, sig=signature),))
-    return msgspec.json.encode(envelope)
+    return msgspec.json.encode(Envelope(payload_type=PAYLOAD_TYPE, signatures=(_signature(manifest_bytes, key),)))
+
+
+def add_signature(manifest_bytes: bytes, envelope_bytes: bytes | None, key: SigningKey) -> bytes:
+    """Return the envelope with this key's signature at its end; the key's older ones go, those of other keys stay.
+
+    Without an envelope it is `sign`. What the other signatures are worth is not judged here.
+    Raises BundleRefused BAD_SIGNATURE for what is no DSSE envelope, or has no room for one more.
+    """
+    if not envelope_bytes:
+        return sign(manifest_bytes, key)
+    envelope = _decode_envelope(envelope_bytes)
+    others = tuple(signature for signature in envelope.signatures if signature.keyid != key.key_id)
+    if len(others) >= MAX_SIGNATURES:
+        raise BundleRefused(RejectCode.BAD_SIGNATURE, f"metadata.json.sig holds {len(others)} signatures already")
+    signatures = (*others, _signature(manifest_bytes, key))
+    return msgspec.json.encode(Envelope(payload_type=PAYLOAD_TYPE, signatures=signatures))
+
+
+def _signature(manifest_bytes: bytes, key: SigningKey) -> Signature:
+    raw = key.sign(pre_authentication_encoding(manifest_bytes))
+    return Signature(keyid=key.key_id, sig=base64.b64encode(raw).decode())
 
 
 def verify(manifest_bytes: bytes, envelope_bytes: bytes | None, trust: TrustStore) -> str:
     """Return the key id of a trusted, unrevoked key that signed these exact bytes; one such signature suffices.
 
+    As in DSSE, signatures beside it don't count, whatever they are. Without one, the gravest thing found is said.
     Raises BundleRefused: UNSIGNED without a signature, BAD_SIGNATURE when a trusted key's signature is wrong or the
     envelope is no DSSE envelope, REVOKED_KEY or UNTRUSTED_KEY when no other key signed.
     """
@@ -181,22 +211,33 @@ def _check_signature(signature: Signature, message: bytes, trust: TrustStore) ->
     if raw is None:
         return RejectCode.UNTRUSTED_KEY
     try:
-        Ed25519PublicKey.from_public_bytes(raw).verify(base64.b64decode(signature.sig, validate=True), message)
+        signed = base64.b64decode(signature.sig, validate=True)
+        Ed25519PublicKey.from_public_bytes(raw).verify(signed, message)
     except (InvalidSignature, binascii.Error, ValueError):
         return RejectCode.BAD_SIGNATURE
-    return None
+    # The last digit holds bits that decoding drops: without this, one signature could be written in many ways.
+    return None if base64.b64encode(signed).decode() == signature.sig else RejectCode.BAD_SIGNATURE
 
 
 def _decode_envelope(envelope_bytes: bytes) -> Envelope:
     if len(envelope_bytes) > MAX_ENVELOPE_BYTES:
         raise BundleRefused(RejectCode.BAD_SIGNATURE, f"metadata.json.sig has {len(envelope_bytes)} bytes")
     try:
+        json.loads(envelope_bytes, object_pairs_hook=_unique)
         envelope = msgspec.json.decode(envelope_bytes, type=Envelope)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise BundleRefused(RejectCode.BAD_SIGNATURE, f"metadata.json.sig is no DSSE envelope: {error}") from error
     if envelope.payload_type != PAYLOAD_TYPE:
         raise BundleRefused(RejectCode.BAD_SIGNATURE, f"payloadType is {envelope.payload_type!r}, not {PAYLOAD_TYPE}")
     return envelope
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Which of two equal keys counts differs between readers.
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a key is there twice")
+    return content
 
 
 def _raw(public: Ed25519PublicKey) -> bytes:
@@ -211,7 +252,7 @@ def _read_public(path: Path) -> tuple[str, bytes]:
             path, f"no readable public key ({type(error).__name__})", "remove it or copy it again"
         ) from error
     if not isinstance(public, Ed25519PublicKey):
-        raise KeyRefused(path, "not an Ed25519 key", "remove it from the trust directory")
+        raise KeyRefused(path, _of_another_kind(public), "remove it from the trust directory")
     return key_id(public), _raw(public)
 
 
@@ -221,6 +262,21 @@ def _read_revoked(path: Path) -> frozenset[str]:
         return frozenset(msgspec.convert([line for line in lines if line], list[Digest]))
     except msgspec.ValidationError as error:
         raise KeyRefused(path, f"a line is no key id ({error})", "write one 64-digit key id a line") from error
+
+
+def _of_another_kind(key: object) -> str:
+    kind = type(key).__name__.removesuffix("PrivateKey").removesuffix("PublicKey").lstrip("_")
+    return f"it holds a key of kind {kind}; bundles are signed with Ed25519 alone"
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    # Never over an existing file, and never readable by others, not even for a moment.
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except OSError as error:
+        raise KeyRefused(path, error.strerror or "can't be written", "choose another name") from error
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
 
 
 def _read_small(path: Path) -> bytes:
