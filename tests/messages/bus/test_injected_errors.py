@@ -6,26 +6,29 @@ from contextlib import suppress
 
 import pytest
 
-from messages import Consumer, NewRecord, Partition
+from messages import Consumer, NewRecord, Partition, Producer
 from messages.bus.kafka_calls import KafkaTimeouts
-from messages.errors import Retryable
+from messages.errors import BusTimeout, ProducerFenced, Retryable
 from tests.clusters import Heard, read, values
-from tests.mock_cluster import Answer, MockCluster, Request
+from tests.mock_cluster import Answer, MockCluster, Request, why_not
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 ORDERS = Partition("orders", 1)
 PRODUCE_ERRORS = (
+    Answer.LEADER_NOT_AVAILABLE,
     Answer.NOT_LEADER,
     Answer.REQUEST_TIMED_OUT,
     Answer.NOT_ENOUGH_REPLICAS,
     Answer.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    Answer.COORDINATOR_NOT_AVAILABLE,
 )
 
 
 @pytest.fixture
 async def cluster() -> AsyncIterator[MockCluster]:
     under_test = MockCluster(brokers=3, timeouts=KafkaTimeouts(send_s=8, request_s=2, stop_s=2))
-    for topic in ("orders", "market"):
-        under_test.create(topic, partitions=4, copies=3)
+    under_test.create("orders", partitions=4, copies=3)
     yield under_test
     await under_test.stop()
 
@@ -113,6 +116,7 @@ async def test_brokers_that_go_and_come_back_cost_time_and_no_acknowledged_recor
 
 
 async def test_a_coordinator_that_moves_costs_a_commit_nothing(cluster: MockCluster) -> None:
+    cluster.create("market", partitions=4, copies=3)
     bus = cluster.connect()
     producer, heard = await bus.producer(), Heard()
     await producer.publish("market", NewRecord(value=b"1"), partition=0)
@@ -122,3 +126,76 @@ async def test_a_coordinator_that_moves_costs_a_commit_nothing(cluster: MockClus
         cluster.fail(Request.OFFSET_COMMIT, [answer])
     await member.commit({Partition("market", 0): 1})
     assert await member.committed(Partition("market", 0)) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer.COORDINATOR_LOAD_IN_PROGRESS, Answer.CONCURRENT_TRANSACTIONS, Answer.NOT_COORDINATOR],
+    ids=lambda answer: answer.name.lower(),
+)
+async def test_a_coordinator_that_is_not_ready_delays_an_owner_and_no_more(
+    cluster: MockCluster, answer: Answer
+) -> None:
+    cluster.fail(Request.INIT_PRODUCER_ID, [answer] * 2)
+    owner = await cluster.connect().take_over("shard-1")
+    offset = await owner.publish("orders", NewRecord(value=b"claim"), partition=1)
+    await check(cluster, [(offset, b"claim")])
+
+
+async def test_an_owner_whose_append_is_fenced_is_fenced_for_good(cluster: MockCluster) -> None:
+    owner = await cluster.connect().take_over("shard-1")
+    await owner.publish("orders", NewRecord(value=b"claim"), partition=1)
+    cluster.fail(Request.PRODUCE, [Answer.INVALID_PRODUCER_EPOCH])  # brokers tell appends no other error of fencing
+    for _ in range(2):
+        with pytest.raises(ProducerFenced, match="shard-1"):
+            await owner.publish("orders", NewRecord(value=b"late"), partition=1)
+    await check(cluster, [(0, b"claim")])
+
+
+async def test_a_position_that_a_broker_wrongly_calls_out_of_range_is_read_on(cluster: MockCluster) -> None:
+    producer, consumer = await cluster.connect().producer(), await reader(cluster)
+    seen: list[bytes | None] = []
+    for index in range(3):
+        await producer.publish("orders", NewRecord(value=b"%d" % index), partition=1)
+        cluster.fail(Request.FETCH, [Answer.OFFSET_OUT_OF_RANGE])
+        seen += values(await read(consumer, 1))
+    assert seen == [b"%d" % index for index in range(3)]
+
+
+async def test_metadata_and_offsets_that_fail_are_asked_for_again(cluster: MockCluster) -> None:
+    cluster.fail(Request.METADATA, [Answer.LEADER_NOT_AVAILABLE] * 3)
+    producer, consumer = await cluster.connect().producer(), await reader(cluster)
+    await producer.publish("orders", NewRecord(value=b"0"), partition=1)
+    cluster.fail(Request.LIST_OFFSETS, [Answer.NOT_LEADER, Answer.LEADER_NOT_AVAILABLE])
+    assert await consumer.end_offsets([ORDERS]) == {ORDERS: 1}
+    await check(cluster, [(0, b"0")])
+
+
+async def test_a_broker_slower_than_the_time_out_is_a_time_out_and_both_clients_go_on_after_it() -> None:
+    cluster = MockCluster(timeouts=KafkaTimeouts(send_s=0.4, request_s=5, metadata_s=0.4, stop_s=2))
+    cluster.create("orders", partitions=4)
+    try:
+        producer, consumer = await cluster.connect().producer(), await reader(cluster)
+        assert await producer.publish("orders", NewRecord(value=b"first"), partition=1) == 0
+        cluster.slow(1, 1_000)
+        with pytest.raises(BusTimeout, match="publish"):
+            await producer.publish("orders", NewRecord(value=b"unknown"), partition=1)
+        with pytest.raises(BusTimeout, match="end offsets"):
+            await consumer.end_offsets([ORDERS])
+        cluster.slow(1, 0)
+        last = await publish_in_the_end(producer, b"last")
+        seen = values(await read(consumer, last + 1))
+        assert (seen[0], seen[-1], seen.count(b"last")) == (b"first", b"last", 1)
+        assert seen.count(b"unknown") <= 1
+    finally:
+        await cluster.stop()
+
+
+async def publish_in_the_end(producer: Producer, value: bytes) -> int:
+    """Append behind what is still under way, which may take longer than one time-out."""
+    for _ in range(10):
+        try:
+            return await producer.publish("orders", NewRecord(value=value), partition=1)
+        except BusTimeout:
+            continue
+    raise TimeoutError("the producer has not become usable again")
