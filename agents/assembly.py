@@ -18,6 +18,7 @@ from agents.trainer.agent import TrainerAgent
 from agents.venue.agent import VenueAgent
 from bundles.signing import TrustStore
 from bundles.verifier import Verifier
+from bundles.verifier_process import ForkedProcess
 from messages import Bus, Clock
 
 AGENTS = ("venue", "risk", "execution", "orchestrator", "trainer", "feed")
@@ -51,15 +52,19 @@ def build_agent(
     clock: Clock,
     agent_id: str | None = None,
     on_step: OnStep | None = None,
+    verifier: ForkedProcess | None = None,
 ) -> Agent:
-    """Return the agent of that name, not started. Raises SettingsError."""
+    """Return the agent of that name, not started; Execution takes over the `verifier` process.
+
+    Raises SettingsError.
+    """
     builders: dict[str, Callable[[str], Agent]] = {
         "execution": lambda who: ExecutionAgent(
             config=settings.execution,
             scope=scope_of(settings),
             bus=bus,
             clock=clock,
-            verifier=Verifier(),
+            verifier=Verifier(first=verifier),
             agent_id=who,
             on_step=on_step,
         ),

@@ -30,6 +30,7 @@ STORAGE_BYTES = {
     "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1,
 }  # fmt: skip
 _MAX_ENTRIES = 4096
+_MAX_ENTRY_BYTES = 128
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -77,6 +78,7 @@ def unpack(archive: bytes) -> dict[str, bytes]:
     Nothing is decompressed, and what two ZIP readers might read differently is refused.
     Raises BundleRefused FORBIDDEN_CODE.
     """
+    _check_end(archive)
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as opened:
             infos = opened.infolist()
@@ -90,6 +92,14 @@ def unpack(archive: bytes) -> dict[str, bytes]:
     if pack(entries) != archive:
         _refuse("it is not in canonical form")
     return entries
+
+
+def _check_end(archive: bytes) -> None:
+    # zipfile makes an object of every entry that it finds listed: the list's size is judged before.
+    end, before = archive[-22:], archive[-42:-38]
+    listed_bytes = int.from_bytes(end[12:16], "little")
+    if end[:4] != b"PK\x05\x06" or before == b"PK\x06\x07" or listed_bytes > _MAX_ENTRIES * _MAX_ENTRY_BYTES:
+        _refuse("it is no archive, or its list of entries is too long")
 
 
 def canonical(saved: bytes) -> bytes:

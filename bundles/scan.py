@@ -13,7 +13,9 @@ from bundles.archive import ConstantTensor
 from bundles.errors import BundleRefused
 from messages.status import RejectCode
 
-MAX_CODE_BYTES = 256 * 1024
+MAX_CODE_BYTES = 128 * 1024
+# Parsers that come after this one recurse on nesting; what torch.jit.save writes stays far below.
+MAX_DEPTH = 100
 ALLOWED_OPERATIONS = frozenset({
     "abs", "add", "addmm", "argmax", "argmin", "avg_pool1d", "avg_pool2d", "batch_norm", "bitwise_and",
     "bitwise_not", "bitwise_or", "bmm", "cat", "ceil", "celu", "clamp", "clamp_max", "clamp_min", "contiguous",
@@ -35,6 +37,7 @@ MUST_BE_FALSE = {"batch_norm": 5, "dropout": 2}
 ALLOWED_PRIMITIVES = frozenset({"NumToTensor"})
 _TYPES = frozenset({"List", "Optional", "Tuple", "Tensor", "int", "float", "bool", "number"})
 _CASTS = frozenset({"annotate", "int", "float", "bool"})
+_RESERVED = frozenset({"self", "ops", "torch", "CONSTANTS"})
 _STRINGS = frozenset({"none", "tanh", "floor", "trunc"})
 _TEXT = re.compile(rb"[\n\x20-\x7e]*")
 
@@ -78,10 +81,11 @@ def check_code(code: bytes, constant_count: int) -> None:
     if len(code) > MAX_CODE_BYTES or _TEXT.fullmatch(code) is None or b"#" in code or b"\\" in code:
         _refuse("its code is too long or holds comments, escapes or characters beyond ASCII")
     try:
-        body = ast.parse(code).body
+        tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BundleRefused(RejectCode.FORBIDDEN_CODE, f"policy.pt: its code can't be parsed ({error})") from error
-    match body:
+    _check_depth(tree)
+    match tree.body:
         case [
             ast.ClassDef(
                 name="Policy",
@@ -100,6 +104,15 @@ def check_code(code: bytes, constant_count: int) -> None:
             _refuse("its code is more than one class with one method `forward`")
 
 
+def _check_depth(tree: ast.AST) -> None:
+    level: list[ast.AST] = [tree]
+    for _ in range(MAX_DEPTH):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return
+    _refuse(f"its code is nested more than {MAX_DEPTH} levels deep")
+
+
 def _check_forward(forward: ast.FunctionDef, constant_count: int) -> None:
     arguments = forward.args
     extra = (arguments.posonlyargs, arguments.kwonlyargs, arguments.vararg, arguments.kwarg, arguments.defaults)
@@ -111,11 +124,9 @@ def _check_forward(forward: ast.FunctionDef, constant_count: int) -> None:
     *statements, last = forward.body
     for statement in statements:
         match statement:
-            case ast.Assign(targets=[ast.Name()], value=value):
+            case ast.Assign(targets=[ast.Name() as target], value=value) if _is_variable(target):
                 _check_expression(value, constant_count)
-            case ast.Assign(targets=[ast.Tuple(elts=elements)], value=value) if all(
-                isinstance(element, ast.Name) for element in elements
-            ):
+            case ast.Assign(targets=[ast.Tuple(elts=elements)], value=value) if all(map(_is_variable, elements)):
                 _check_expression(value, constant_count)
             case _:
                 _refuse(f"statement `{ast.unparse(statement)[:80]}` is not allowed")
@@ -141,7 +152,7 @@ def _check_expression(root: ast.expr, constant_count: int) -> None:
                 pass
             case ast.Attribute(value=ast.Name(id="CONSTANTS"), attr=name) if _is_constant(name, constant_count):
                 pass
-            case ast.Name(id=name) if name not in {"self", "ops", "torch", "CONSTANTS"}:
+            case ast.Name() if _is_variable(node):
                 pass
             case ast.List(elts=elements) | ast.Tuple(elts=elements):
                 pending += elements
@@ -175,6 +186,10 @@ def _is_false(arguments: list[ast.expr], index: int) -> bool:
         and isinstance(arguments[index], ast.Constant)
         and ast.unparse(arguments[index]) == "False"
     )
+
+
+def _is_variable(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id not in _RESERVED
 
 
 def _check_type(node: ast.expr) -> None:

@@ -23,7 +23,6 @@ class Request(IntEnum):
     PRODUCE = 0
     FETCH = 1
     LIST_OFFSETS = 2
-    METADATA = 3
     OFFSET_COMMIT = 8
     FIND_COORDINATOR = 10
     INIT_PRODUCER_ID = 22
@@ -68,9 +67,16 @@ class MockCluster:
         assert not self._library.rd_kafka_mock_topic_create(self._cluster, self._name(topic), partitions, copies)
 
     def fail(self, request: Request, answers: Sequence[Answer]) -> None:
-        """Answer the next requests of this kind with these errors, one each; what they ask for is not done."""
+        """Answer the next requests of this kind with these errors, one each; what they ask for is not done.
+
+        Metadata does not heed it: see `fail_topic`.
+        """
         array = (ctypes.c_int * len(answers))(*answers)
         self._library.rd_kafka_mock_push_request_errors_array(self._cluster, int(request), len(answers), array)
+
+    def fail_topic(self, topic: str, answer: Answer | None) -> None:
+        """Tell this error of a topic in metadata from now on; None: no more."""
+        self._library.rd_kafka_mock_topic_set_error(self._cluster, self._name(topic), answer or 0)
 
     def lead(self, topic: str, partition: int, broker: int) -> None:
         """Make another broker the leader of a partition."""
@@ -140,6 +146,7 @@ def _library() -> Any:
         ("mock_cluster_bootstraps", text, [pointer]),
         ("mock_group_initial_rebalance_delay_ms", None, [pointer, ctypes.c_int32]),
         ("mock_topic_create", number, [pointer, text, number, number]),
+        ("mock_topic_set_error", None, [pointer, text, number]),
         ("mock_partition_set_leader", number, [pointer, text, ctypes.c_int32, ctypes.c_int32]),
         ("mock_broker_set_down", number, [pointer, ctypes.c_int32]),
         ("mock_broker_set_up", number, [pointer, ctypes.c_int32]),

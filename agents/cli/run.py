@@ -12,6 +12,7 @@ from agents.cli.options import SettingsFile, connect_to, load
 from agents.lifecycle.metrics import serving_metrics
 from agents.lifecycle.process import run_agents, run_async
 from agents.settings import EXAMPLE, Settings, shown
+from bundles.verifier_process import ForkedProcess, fork_process
 from messages import Bus, Clock, SystemClock
 from messages.bus.checks import require
 from messages.bus.cluster import create_topics
@@ -37,15 +38,25 @@ def run(
         client_arguments(loaded.security)  # reads the files that it names
         typer.echo(msgspec.json.format(msgspec.json.encode(shown(loaded)), indent=2).decode())
         return
-    run_async(_run(names, loaded, agent_id))
+    verifier = fork_process() if "execution" in names else None
+    run_async(_run(names, loaded, agent_id, verifier))
 
 
-async def _run(names: tuple[str, ...], settings: Settings, agent_id: str | None) -> None:
+async def _run(
+    names: tuple[str, ...], settings: Settings, agent_id: str | None, verifier: ForkedProcess | None
+) -> None:
     clock = SystemClock()
     bus = connect_to(settings, agent_id or "-".join(names))
     try:
         agents = [
-            build_agent(name, settings, bus=bus, clock=clock, agent_id=agent_id if len(names) == 1 else None)
+            build_agent(
+                name,
+                settings,
+                bus=bus,
+                clock=clock,
+                agent_id=agent_id if len(names) == 1 else None,
+                verifier=verifier if name == "execution" else None,
+            )
             for name in names
         ]
         await _prepare(bus, settings, clock)

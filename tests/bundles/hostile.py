@@ -80,7 +80,12 @@ def _hear(event: str, arguments: tuple[Any, ...]) -> None:
     if _listener is None:
         return
     text = f"{event} {arguments!r}"
-    is_write = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITES
+    is_write = (
+        event == "open"
+        and not isinstance(arguments[0], int)  # a pipe that is open already
+        and isinstance(arguments[2], int)
+        and arguments[2] & _WRITES
+    )
     # A verifier that was killed is started again, and imports may be cached.
     if (is_write or event.startswith(_CHANGES)) and "bundles.verifier" not in text and "__pycache__" not in text:
         _listener.append(text)

@@ -11,6 +11,7 @@ from bundles.registry import read_files
 from bundles.signing import SigningKey, TrustStore
 from bundles.verifier import Verifier
 from tests.bundles.attacks import ATTACKS
+from tests.bundles.attacks_code import CODE_ATTACKS
 from tests.bundles.hostile import Attack, Prey, loaded_refusal, staged_refusal
 from tests.bundles.samples import export_sample, tiny_module
 
@@ -33,12 +34,15 @@ async def verifier() -> AsyncIterator[Verifier]:
         yield verifier
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+ALL = [*ATTACKS, *CODE_ATTACKS]
+
+
+@pytest.mark.parametrize("attack", [attack for attack in ALL if not attack.endless], ids=lambda attack: attack.name)
 async def test_load_bundle_refuses_it(attack: Attack, prey: Prey, bundle: Path) -> None:
     load_bundle(bundle, trust=prey.trust)
     assert loaded_refusal(attack, prey) is attack.code
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+@pytest.mark.parametrize("attack", ALL, ids=lambda attack: attack.name)
 async def test_staging_refuses_it(attack: Attack, prey: Prey, verifier: Verifier) -> None:
     assert await staged_refusal(attack, prey, verifier) is attack.code

@@ -1,6 +1,9 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +56,55 @@ async def test_a_cancelled_check_leaves_no_answer_behind(files: dict[str, bytes]
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(verifier.check(endless), 0.5)
         await verifier.check(files)
+
+
+FORKED = """
+import asyncio, sys
+from pathlib import Path
+from bundles.errors import BundleRefused
+from bundles.verifier import Verifier
+from bundles.verifier_process import fork_process
+
+files = {path.name: path.read_bytes() for path in Path(sys.argv[1]).iterdir()}
+
+async def main(forked):
+    async with Verifier(first=forked) as verifier:
+        assert verifier.pid == forked.pid
+        await verifier.check(files)
+        try:
+            await verifier.check({**files, "policy.pt": b""})
+        except BundleRefused as refusal:
+            print(refusal.code.value)
+        await verifier.stop()
+        await verifier.check(files)
+        assert verifier.pid != forked.pid
+        print("started anew")
+
+asyncio.run(main(fork_process()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_a_forked_process_answers_and_is_replaced_by_a_started_one(files: dict[str, bytes], tmp_path: Path) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", FORKED, str(tmp_path)],
+        cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n") == ["digest-mismatch", "started anew", ""]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_a_forked_process_ends_with_the_one_that_forked_it() -> None:
+    code = (
+        "from bundles.verifier_process import fork_process; import os;"
+        "print(fork_process().pid, flush=True); os._exit(1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).resolve().parents[2], stdout=subprocess.PIPE, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    # The pipe to which both write is closed, so both are gone.
+    assert int(done.stdout) > 0

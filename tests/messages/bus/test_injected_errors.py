@@ -162,13 +162,24 @@ async def test_a_position_that_a_broker_wrongly_calls_out_of_range_is_read_on(cl
     assert seen == [b"%d" % index for index in range(3)]
 
 
-async def test_metadata_and_offsets_that_fail_are_asked_for_again(cluster: MockCluster) -> None:
-    cluster.fail(Request.METADATA, [Answer.LEADER_NOT_AVAILABLE] * 3)
+async def test_a_topic_that_loses_its_leader_in_metadata_is_waited_for(cluster: MockCluster) -> None:
+    cluster.lead("orders", 1, 1)
+    producer = await cluster.connect().producer()
+    assert await producer.publish("orders", NewRecord(value=b"first"), partition=1) == 0
+    cluster.fail_topic("orders", Answer.LEADER_NOT_AVAILABLE)
+    cluster.lead("orders", 1, 2)  # so that the next append makes the client ask for metadata
+    late = asyncio.ensure_future(producer.publish("orders", NewRecord(value=b"late"), partition=1))
+    done, _ = await asyncio.wait({late}, timeout=0.3)
+    assert not done
+    cluster.fail_topic("orders", None)
+    await check(cluster, [(0, b"first"), (await late, b"late")])
+
+
+async def test_offsets_that_fail_are_asked_for_again(cluster: MockCluster) -> None:
     producer, consumer = await cluster.connect().producer(), await reader(cluster)
     await producer.publish("orders", NewRecord(value=b"0"), partition=1)
     cluster.fail(Request.LIST_OFFSETS, [Answer.NOT_LEADER, Answer.LEADER_NOT_AVAILABLE])
     assert await consumer.end_offsets([ORDERS]) == {ORDERS: 1}
-    await check(cluster, [(0, b"0")])
 
 
 async def test_a_broker_slower_than_the_time_out_is_a_time_out_and_both_clients_go_on_after_it() -> None:
