@@ -38,7 +38,7 @@ class ForkedProcess(Struct, frozen=True):
 def fork_process() -> ForkedProcess | None:
     """Import torch, then fork a verifier process, so that both have it for the price of one import (seconds of CPU).
 
-    To be called before this process has threads, an event loop or secrets; None where processes can't be forked safely.
+    To be called before this process has threads or an event loop; None where processes can't be forked safely.
     """
     if sys.platform != "linux":
         return None

@@ -10,18 +10,21 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from agents.assembly import trust_of
+from agents.cli.options import AsJson, SettingsFile, connect_to, load
+from agents.lifecycle.process import run_async
+from agents.settings import Settings
 from bundles.loader import LoadedBundle, check_contents, stage, verify_files
 from bundles.manifest import MANIFEST_NAME, SIGNATURE_NAME, Expectation, Manifest, bundle_id, decode_manifest
 from bundles.registry import Registry, read_files
 from bundles.signing import SigningKey, TrustStore, sign
 from bundles.verifier import Verifier
-from messages import BundleReady, NewRecord, TickpilotError, connect, encode
+from messages import BundleReady, NewRecord, TickpilotError, encode
 
 app = typer.Typer(no_args_is_help=True, help="Keys, signatures, checks and publishing of bundles.")
 
 Directory = Annotated[Path, typer.Argument(help="the bundle's directory", exists=True, file_okay=False)]
 BundleUri = Annotated[str, typer.Argument(help="the bundle's directory, or its address in a store")]
-AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
 @app.command()
@@ -68,7 +71,7 @@ def verify(
     with _refusals(json=json):
         store = TrustStore.read(trust) if trust is not None else None
         expected = Expectation(strategy=strategy)
-        loaded = asyncio.run(_verify(uri, store, expected, allow_unsigned=allow_unsigned))
+        loaded = run_async(_verify(uri, store, expected, allow_unsigned=allow_unsigned))
         _print({"accepted": True, **_facts(loaded.manifest, loaded.files)}, json=json)
 
 
@@ -86,27 +89,32 @@ def inspect(uri: BundleUri, *, json: AsJson = False) -> None:
 @app.command()
 def publish(
     directory: Directory,
-    registry: Annotated[str, typer.Option(help="the store: a directory or an address such as s3://bucket/bundles")],
-    bus: Annotated[str, typer.Option(help="kafka://host:port")],
-    prefix: Annotated[str, typer.Option(help="stands before each topic's name")] = "",
+    settings: SettingsFile = None,
+    registry: Annotated[
+        str | None, typer.Option(help="the store: a directory or an address such as s3://bucket/bundles")
+    ] = None,
     trust: Annotated[Path | None, typer.Option("--trust", help="refuse what these .pub files didn't sign")] = None,
     *,
     json: AsJson = False,
 ) -> None:
-    """Put a bundle into the store and announce it with BundleReady."""
+    """Put a bundle into the store and announce it with BundleReady, on the bus of the settings.
+
+    Refused is what the agents would refuse: the settings name store and trusted keys, the options others.
+    """
     with _refusals(json=json):
+        loaded = load(settings)
         files = read_files(str(directory))
-        store = TrustStore.read(trust) if trust is not None else None
-        manifest = verify_files(files, store, allow_unsigned=store is None)
+        store = trust_of(loaded) if trust is None else TrustStore.read(trust)
+        manifest = verify_files(files, store, allow_unsigned=loaded.allow_unsigned)
         ready = BundleReady(
             bundle_id=bundle_id(manifest),
             strategy=manifest.strategy,
-            uri=Registry(registry).put(files),
+            uri=Registry(registry or loaded.registry).put(files),
             sha256=_digest(files),
             sequence=manifest.sequence,
             created=manifest.created,
         )
-        offset = asyncio.run(_announce(ready, bus, prefix))
+        offset = run_async(_announce(ready, loaded))
         _print({**msgspec.to_builtins(ready), "offset": offset}, json=json)
 
 
@@ -121,8 +129,8 @@ async def _verify(uri: str, trust: TrustStore | None, expected: Expectation, *, 
         await verifier.stop()
 
 
-async def _announce(ready: BundleReady, bus_url: str, prefix: str) -> int:
-    bus = connect(bus_url, client="tickpilot-bundle-publish", prefix=prefix)
+async def _announce(ready: BundleReady, settings: Settings) -> int:
+    bus = connect_to(settings, "tickpilot-bundle-publish")
     try:
         producer = await bus.producer()
         return await producer.publish("bundles", NewRecord(key=ready.bundle_id.encode(), value=encode(ready)))

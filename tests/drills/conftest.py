@@ -16,7 +16,7 @@ from agents.lifecycle.local_kafka import LocalBroker, LocalKafkaUnavailable
 from messages import SystemClock
 from tests.bench.measure import about
 from tests.brokers import own_cluster
-from tests.drills.drill import FULL, SHORT, Drill, Form
+from tests.drills.drill import FULL, SHORT, Drill, Form, NewDrill
 from tests.drills.fleet import Fleet
 from tests.journeys.cluster_settings import Announced, make_bundle, new_key
 from tests.journeys.processes import ROOT
@@ -89,14 +89,13 @@ def figures() -> Iterator[list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def new_drill(
-    fleets: Callable[[], Fleet], form: Form, figures: list[dict[str, Any]]
-) -> Iterator[Callable[[str], Drill]]:
-    """Return a drill by its name, over a fleet that works."""
+def new_drill(fleets: Callable[[], Fleet], form: Form, figures: list[dict[str, Any]]) -> Iterator[NewDrill]:
+    """Return a drill by its name, over a fleet that works; `starts_processes` if it does."""
     made: list[Drill] = []
 
-    def new(name: str) -> Drill:
-        made.append(Drill(fleets(), name, form))
+    def new(name: str, *, starts_processes: bool = False) -> Drill:
+        rate_hz = form.starting_rate_hz if starts_processes else form.rate_hz
+        made.append(Drill(fleets(), name, form, rate_hz=rate_hz))
         return made[-1]
 
     yield new

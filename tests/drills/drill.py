@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from msgspec import Struct
 
@@ -24,10 +24,15 @@ _END_S = 30.0
 
 
 class Form(Struct, frozen=True, kw_only=True):
-    """How long a drill is. `rate_hz` is that of each of both loads; a part has `recovered_s` to show itself again."""
+    """How long a drill is. `rate_hz` is that of each of both loads; a part has `recovered_s` to show itself again.
+
+    `starting_rate_hz` is for drills that start processes: three brokers at full rate fill two cores, and how long an
+    import takes there says nothing of a replica.
+    """
 
     name: str
     rate_hz: float
+    starting_rate_hz: float
     recovered_s: float
     leader_kills: int
     rollings: int
@@ -41,6 +46,7 @@ class Form(Struct, frozen=True, kw_only=True):
 SHORT = Form(
     name="short",
     rate_hz=60,
+    starting_rate_hz=20,
     recovered_s=60,
     leader_kills=1,
     rollings=1,
@@ -52,6 +58,7 @@ SHORT = Form(
 FULL = Form(
     name="full",
     rate_hz=150,
+    starting_rate_hz=20,
     recovered_s=10,
     leader_kills=3,
     rollings=2,
@@ -62,18 +69,24 @@ FULL = Form(
 )
 
 
+class NewDrill(Protocol):
+    """Makes the drill of that name, over a fleet that works."""
+
+    def __call__(self, name: str, *, starts_processes: bool = False) -> "Drill": ...
+
+
 class Drill:
     """Collects what went wrong, all of it: `problems` must be empty. `results` are the figures."""
 
-    def __init__(self, fleet: Fleet, name: str, form: Form) -> None:
-        self.fleet, self.name, self.form = fleet, name, form
+    def __init__(self, fleet: Fleet, name: str, form: Form, *, rate_hz: float) -> None:
+        self.fleet, self.name, self.form, self._rate_hz = fleet, name, form, rate_hz
         self.problems: list[str] = []
         self.results: list[dict[str, Any]] = []
         self._recovered_s: dict[str, list[float]] = {"agents": [], "bus": [], "orders": []}
         self._dead: set[str] = set()
 
     def __enter__(self) -> Self:
-        self._load: Load = self.fleet.start_loads(self.form.rate_hz)
+        self._load: Load = self.fleet.start_loads(self._rate_hz)
         self._lines, self._began_s = self._count_lines(), time.monotonic()
         self._places_before = len(self.fleet.acknowledged), len(self.fleet.bus_acknowledged)
         try:
@@ -140,6 +153,7 @@ class Drill:
             unheard = missing()
         answers = places_by_id(_all(log, "orders"), "id")
         repeated = sum(len(places) - 1 for places in answers.values())
+        self.results.append(result(f"{self.name}/rate of each load", self._rate_hz, "records/s"))
         self._count("bus", "acknowledged", len(fleet.bus_acknowledged) - self._places_before[1])
         self._count("bus", "sent again after no answer", len(fleet.bus_sent_again))
         self._count("bus", "echoes that came again", repeated)

@@ -1,19 +1,16 @@
 """Brokers die, come back, all go away, stand still: under load nothing acknowledged is lost, and all go on soon."""
 
 import time
-from collections.abc import Callable
 
 import pytest
 
 from agents.lifecycle import local_cluster, local_kafka
-from tests.drills.drill import Drill
+from tests.drills.drill import NewDrill
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
 
 AWAY_S = 10.0
 STALL_S = 5.0
-
-NewDrill = Callable[[str], Drill]
 
 
 def test_the_leader_of_a_partition_is_killed(new_drill: NewDrill) -> None:

@@ -1,20 +1,16 @@
 """Consumers are killed and come back, replicas join and leave: every record is decided exactly once, by somebody."""
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.drills.drill import Drill
+from tests.drills.drill import NewDrill
 from tests.drills.fleet import ECHOES, REPLICAS
 from tests.drills.watch import owns
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
 
-NewDrill = Callable[[str], Drill]
-
 
 def test_a_consumer_is_killed_and_started_again_and_again(new_drill: NewDrill) -> None:
-    with new_drill("consumer-killed") as drill:
+    with new_drill("consumer-killed", starts_processes=True) as drill:
         for number in range(drill.form.consumer_kills):
             for name in (REPLICAS[0], ECHOES[0]):
                 drill.fleet.kill(name)
@@ -24,7 +20,7 @@ def test_a_consumer_is_killed_and_started_again_and_again(new_drill: NewDrill) -
 
 
 def test_two_replicas_join_and_leave_again_and_again(new_drill: NewDrill) -> None:
-    with new_drill("join-and-leave") as drill:
+    with new_drill("join-and-leave", starts_processes=True) as drill:
         for number in range(drill.form.hand_overs):
             names = REPLICAS[number % 2], ECHOES[number % 2]
             for name in names:

@@ -1,3 +1,7 @@
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +11,8 @@ from typer.testing import CliRunner
 
 from agents.cli.bundle import app
 from bundles.manifest import POLICY_NAME
+from messages import TOPICS, BundleReady, Bus, connect, decode
+from messages.bus.reading import read_all
 from tests.bundles.samples import export_sample
 
 
@@ -61,17 +67,51 @@ def test_inspect_shows_what_it_is(unsigned: Path) -> None:
     assert "momentum" in output
 
 
-def test_publish_stores_and_announces(unsigned: Path, tmp_path: Path) -> None:
-    code, answer = run_json("publish", unsigned, "--registry", tmp_path / "store", "--bus", "memory://")
-    if code == 1:  # a bus of its own has no topics: the store comes first
-        assert "bundles" in answer["error"]
-    digest = next(path.name for path in (tmp_path / "store").iterdir())
-    code, answer = run_json("inspect", tmp_path / "store" / digest)
-    assert (code, answer["sha256"]) == (0, digest)
+def settings_file(directory: Path, **values: object) -> Path:
+    path = directory / "settings.yaml"
+    path.write_bytes(msgspec.yaml.encode({"registry": f"file://{directory / 'store'}", **values}))
+    return path
 
 
-def test_publish_refuses_what_is_not_trusted(unsigned: Path, keys: Path, tmp_path: Path) -> None:
-    arguments = ("publish", unsigned, "--registry", tmp_path / "store", "--bus", "memory://", "--trust", keys)
-    code, answer = run_json(*arguments)
+async def create_bundles_topic(url: str, prefix: str) -> None:
+    async with closing(connect(url, prefix=prefix)) as bus:
+        await bus.create_topics([TOPICS["bundles"]], shards=1)
+
+
+async def announced(url: str, prefix: str) -> list[object]:
+    async with closing(connect(url, prefix=prefix)) as bus:
+        records, _ = await read_all(bus, ["bundles"])
+        return [decode("bundles", record.value) for record in records]
+
+
+@asynccontextmanager
+async def closing(bus: Bus) -> AsyncIterator[Bus]:
+    try:
+        yield bus
+    finally:
+        await bus.stop()
+
+
+@pytest.mark.kafka
+def test_publish_stores_and_announces_with_nothing_but_the_settings(
+    unsigned: Path, keys: Path, tmp_path: Path, kafka_url: str
+) -> None:
+    prefix = f"publish-{secrets.token_hex(4)}-"
+    asyncio.run(create_bundles_topic(kafka_url, prefix))
+    settings = settings_file(tmp_path, bus=kafka_url, prefix=prefix, trust=str(keys))
+    assert run_json("sign", unsigned, "--key", keys / "trainer.key")[0] == 0
+    code, answer = run_json("publish", unsigned, "-s", settings)
+    assert (code, answer["offset"]) == (0, 0)
+    (ready,) = asyncio.run(announced(kafka_url, prefix))
+    assert isinstance(ready, BundleReady)
+    code, stored = run_json("inspect", ready.uri)
+    assert (code, stored["sha256"], stored["bundle_id"]) == (0, ready.sha256, ready.bundle_id)
+
+
+def test_publish_refuses_what_the_agents_would_refuse(unsigned: Path, keys: Path, tmp_path: Path) -> None:
+    code, answer = run_json("publish", unsigned, "-s", settings_file(tmp_path, trust=str(keys)))
     assert (code, answer["code"]) == (1, "unsigned")
+    code, answer = run_json("publish", unsigned, "-s", settings_file(tmp_path))
+    assert code == 1
+    assert "trust" in answer["error"]
     assert not (tmp_path / "store").exists()
