@@ -19,7 +19,7 @@ from agents.risk.limits import Limits
 from agents.trainer.config import TrainerConfig
 from agents.venue.config import VenueConfig
 from messages import Secret, Security
-from messages.bus.kafka_timeouts import KafkaTimeouts
+from messages.bus.kafka.timeouts import KafkaTimeouts
 from messages.bus.security import SecurityError
 from messages.codec import check_finite
 from messages.errors import NotFinite

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import uuid4
 
-from messages.bus.kafka import KafkaBus
-from messages.bus.kafka_consumer import KafkaConsumer
-from messages.bus.memory import MemoryBroker
-from messages.bus.memory_consumer import MemoryConsumer
+from messages.bus.kafka.bus import KafkaBus
+from messages.bus.kafka.consumer import KafkaConsumer
+from messages.bus.memory.broker import MemoryBroker
+from messages.bus.memory.consumer import MemoryConsumer
 from messages.bus.protocol import Bus, Consumer, Partition, Record
 from messages.topics import TOPICS
 

@@ -11,8 +11,8 @@ from enum import IntEnum
 from importlib.metadata import PackageNotFoundError, files
 from typing import Any
 
-from messages.bus.kafka import KafkaBus
-from messages.bus.kafka_calls import KafkaTimeouts
+from messages.bus.kafka.bus import KafkaBus
+from messages.bus.kafka.calls import KafkaTimeouts
 
 _PRODUCER = 0
 

@@ -36,7 +36,7 @@ from messages import (
     encode,
 )
 from messages.bus.cluster import create_topics
-from messages.bus.memory import MemoryBroker
+from messages.bus.memory.broker import MemoryBroker
 from messages.market import MarketMessage
 
 RUN_ID = "demo-dqn"

@@ -1,7 +1,7 @@
 """`connect`: from an address to a bus."""
 
-from messages.bus.kafka_timeouts import KafkaTimeouts
-from messages.bus.memory import MemoryBroker
+from messages.bus.kafka.timeouts import KafkaTimeouts
+from messages.bus.memory.broker import MemoryBroker
 from messages.bus.protocol import Bus
 from messages.bus.security import Security
 from messages.clock import Clock
@@ -26,7 +26,7 @@ def connect(
     if url.startswith("memory://"):
         return MemoryBroker(clock=clock).connect(client)
     if url.startswith("kafka://"):
-        from messages.bus.kafka import KafkaBus
+        from messages.bus.kafka.bus import KafkaBus
 
         return KafkaBus(url, client=client, prefix=prefix, clock=clock, security=security, timeouts=timeouts)
     raise Refused(f"bus address {url!r} is neither kafka://host:port nor memory://; correct `bus` in the settings")

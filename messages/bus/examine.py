@@ -16,7 +16,7 @@ from messages.clock import Clock
 from messages.errors import BusRefused, RefusalCause, Refused, TopicMismatch
 
 if TYPE_CHECKING:
-    from messages.bus.kafka import KafkaBus
+    from messages.bus.kafka.bus import KafkaBus
 
 _STAMPED = ("market", "status")
 _PARTITIONS = 16  # so many of a topic's are looked at for the newest record
@@ -31,7 +31,7 @@ async def examine(bus: Bus, *, shards: int, clock: Clock) -> list[Finding]:
     """
     if not bus.url.startswith("kafka://"):
         return [judge_clock(clock.now_ns(), None)]
-    from messages.bus.kafka_calls import warn_if_slow
+    from messages.bus.kafka.calls import warn_if_slow
 
     facts = await _kafka(bus).facts()
     return [
@@ -59,7 +59,7 @@ async def read_lag(bus: Bus, *, group: str, topic: str) -> dict[int, tuple[int |
 
 
 def _kafka(bus: Bus) -> "KafkaBus":
-    from messages.bus.kafka import KafkaBus
+    from messages.bus.kafka.bus import KafkaBus
 
     if not isinstance(bus, KafkaBus):
         raise Refused(f"{bus.url} is no Kafka cluster; use kafka://host:port")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from messages import TOPICS, Partition, Record
-from messages.bus.memory import MemoryBroker
+from messages.bus.memory.broker import MemoryBroker
 from messages.errors import TopicMismatch
 from tests.schemas import is_json, wrong_in
 

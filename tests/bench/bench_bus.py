@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from agents.lifecycle.process import run_async
 from messages import NewRecord, Partition, Quote, Record, connect, decode, encode
-from messages.bus.kafka_calls import KafkaTimeouts
+from messages.bus.kafka.calls import KafkaTimeouts
 from messages.bus.protocol import MAX_BATCH_BYTES, Bus
 from messages.topics import TOPICS
 from tests.bench.measure import percentile, report, result

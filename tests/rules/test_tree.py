@@ -32,7 +32,7 @@ def test_a_wrong_import_is_caught() -> None:
 
 def test_only_the_clock_reads_time() -> None:
     # Started processes and a local broker are waited for in real time, outside every decision.
-    outside = {"agents/lifecycle/local_kafka.py", "messages/bus/kafka_calls.py", "agents/trainer/process.py"}
+    outside = {"agents/lifecycle/local_kafka.py", "messages/bus/kafka/calls.py", "agents/trainer/process.py"}
     found = {name_of(p) for p in CODE if tree.lines_matching(tree.READS_TIME, p.read_text())}
     assert found <= TIME | outside
     assert tree.lines_matching(tree.READS_TIME, "now = time.time_ns()")

@@ -29,7 +29,7 @@ from messages import (
     VirtualClock,
     encode,
 )
-from messages.bus.memory import MemoryBroker
+from messages.bus.memory.broker import MemoryBroker
 from messages.control import ControlMessage, LogStarted, control_key
 from messages.decisions import BundleActivated, ControlApplied, RiskAlive, StepInput
 from messages.reports import OrderPosition

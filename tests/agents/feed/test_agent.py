@@ -7,7 +7,7 @@ from agents.feed.agent import FeedAgent
 from agents.feed.config import FeedConfig
 from agents.feed.synthetic import SyntheticConfig, SyntheticSource
 from messages import TOPICS, BusTimeout, Partition, Quote, Refused, TickpilotError, VirtualClock, decode
-from messages.bus.memory import MemoryBroker, NoFaults
+from messages.bus.memory.broker import MemoryBroker, NoFaults
 from messages.bus.partitioner import partition_of
 from messages.market import MarketMessage
 

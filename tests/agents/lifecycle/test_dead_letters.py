@@ -4,7 +4,7 @@ import pytest
 
 from agents.lifecycle.dead_letters import LetterBox, dead_letters
 from messages import TOPICS, DeadLetter, Partition, Record, Refused, decode
-from messages.bus.memory import MemoryBroker
+from messages.bus.memory.broker import MemoryBroker
 from messages.bus.protocol import MAX_BATCH_BYTES
 
 LETTERS = Partition("dead-letters", 0)

@@ -6,7 +6,7 @@ import pytest
 
 from agents.lifecycle import local_cluster, local_kafka
 from messages import TOPICS, NewRecord
-from messages.bus.kafka import KafkaBus
+from messages.bus.kafka.bus import KafkaBus
 from tests.brokers import own_cluster
 
 

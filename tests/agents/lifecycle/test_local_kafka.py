@@ -7,7 +7,7 @@ import pytest
 
 from agents.lifecycle import local_kafka
 from messages import NewRecord
-from messages.bus.kafka import KafkaBus
+from messages.bus.kafka.bus import KafkaBus
 from tests.brokers import own_broker
 from tests.clusters import create
 

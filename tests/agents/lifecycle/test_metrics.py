@@ -12,9 +12,9 @@ from agents.lifecycle import local_kafka
 from agents.lifecycle.dead_letters import dead_letters
 from agents.lifecycle.metrics import BusCollector, serving_metrics
 from messages import ClientState, NewRecord, Partition, Record, SystemClock
-from messages.bus.kafka import KafkaBus
-from messages.bus.kafka_calls import KafkaTimeouts
-from messages.bus.memory import MemoryBroker
+from messages.bus.kafka.bus import KafkaBus
+from messages.bus.kafka.calls import KafkaTimeouts
+from messages.bus.memory.broker import MemoryBroker
 from tests.brokers import own_broker
 from tests.clusters import create, read
 

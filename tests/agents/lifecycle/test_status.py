@@ -4,7 +4,7 @@ import asyncio
 
 from agents.lifecycle.status import beat
 from messages import TOPICS, Bus, ClientState, Clock, Heartbeat, Partition, SystemClock, VirtualClock, decode
-from messages.bus.memory import MemoryBroker
+from messages.bus.memory.broker import MemoryBroker
 
 WELL = ClientState(name="orders-1", kind="consumer", handled=5)
 STALLED = ClientState(name="producer", kind="producer", state="stalled", reason="1 sends are not acknowledged")

@@ -27,7 +27,7 @@ from messages import (
     encode,
 )
 from messages import Limits as LimitsMessage
-from messages.bus.memory import MemoryBroker
+from messages.bus.memory.broker import MemoryBroker
 from messages.bus.reading import read_all
 from messages.control import ControlMessage
 from messages.reports import OrderPosition

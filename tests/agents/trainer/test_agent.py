@@ -31,7 +31,7 @@ from messages import (
     decode,
     encode,
 )
-from messages.bus.memory import MemoryBroker
+from messages.bus.memory.broker import MemoryBroker
 
 START_NS = 1_767_603_600_000_000_000
 ANNOUNCE_NS = START_NS + 1_000 * 10**9

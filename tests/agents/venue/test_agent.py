@@ -24,7 +24,7 @@ from messages import (
     decode,
     encode,
 )
-from messages.bus.memory import Faults, MemoryBroker
+from messages.bus.memory.broker import Faults, MemoryBroker
 from messages.bus.partitioner import partition_of
 from messages.bus.reading import read_all
 from messages.control import ControlMessage

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from agents.lifecycle import local_kafka
 from messages import NewRecord, Partition, Record
-from messages.bus.memory import MemoryBroker
+from messages.bus.memory.broker import MemoryBroker
 from messages.bus.protocol import Bus, Consumer
 from messages.bus.reading import read_all
 from messages.topics import TOPICS

@@ -13,8 +13,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from messages import TOPICS, NewRecord, Partition, VirtualClock
 from messages.bus.checks import Finding, StartRefused, require
 from messages.bus.examine import examine
-from messages.bus.kafka import KafkaBus
-from messages.bus.memory import MemoryBroker
+from messages.bus.kafka.bus import KafkaBus
+from messages.bus.memory.broker import MemoryBroker
 from messages.clock import SystemClock
 from messages.errors import TopicMismatch
 from tests.clusters import SHARDS, KafkaCluster

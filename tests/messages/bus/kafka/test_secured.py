@@ -27,8 +27,8 @@ from messages import (
     connect,
 )
 from messages.bus.examine import examine
-from messages.bus.kafka import KafkaBus
-from messages.bus.kafka_calls import KafkaTimeouts
+from messages.bus.kafka.bus import KafkaBus
+from messages.bus.kafka.calls import KafkaTimeouts
 from messages.errors import Refused, TopicMismatch
 from tests.clusters import SHARDS, Heard, create, read, values
 from tests.secured import Grant, SecuredKafka, allow, secured_kafka

@@ -9,7 +9,7 @@ from msgspec import Struct
 from messages.errors import BusTimeout, BusUnavailable
 
 if TYPE_CHECKING:
-    from messages.bus.memory import MemoryBroker
+    from messages.bus.memory.broker import MemoryBroker
 
 _LOG_LINES = 100_000
 _CALL_S = 1.0  # a client gives up on an answer after so long

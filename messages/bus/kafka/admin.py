@@ -10,10 +10,10 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 
 from messages.bus.checks import ClusterFacts
-from messages.bus.kafka_calls import KafkaTimeouts, bounded, closed, started
-from messages.bus.kafka_diagnosis import explained
-from messages.bus.kafka_facts import read_facts
-from messages.bus.kafka_refusals import refusal
+from messages.bus.kafka.calls import KafkaTimeouts, bounded, closed, started
+from messages.bus.kafka.diagnosis import explained
+from messages.bus.kafka.facts import read_facts
+from messages.bus.kafka.refusals import refusal
 from messages.bus.protocol import TopicState
 from messages.errors import BusUnavailable, Refused, TopicMismatch
 from messages.topics import TOPICS, Topic

@@ -18,8 +18,8 @@ from aiokafka.errors import (
 from aiokafka.errors import ProducerFenced as RawProducerFenced
 from aiokafka.record import default_records
 
-from messages.bus.kafka_refusals import refusal
-from messages.bus.kafka_timeouts import KafkaTimeouts as KafkaTimeouts  # noqa: PLC0414 - they go with these calls
+from messages.bus.kafka.refusals import refusal
+from messages.bus.kafka.timeouts import KafkaTimeouts as KafkaTimeouts  # noqa: PLC0414 - they go with these calls
 from messages.errors import BusTimeout, BusUnavailable, PartitionLost, ProducerFenced, Refused, TickpilotError
 
 T = TypeVar("T")

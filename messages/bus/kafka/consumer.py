@@ -8,11 +8,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 
 from messages.bus.health import Verdict
-from messages.bus.kafka_calls import KafkaTimeouts, as_bus_error, bounded, closed, started
-from messages.bus.kafka_group import GroupNews
-from messages.bus.kafka_progress import Progress
-from messages.bus.kafka_raw import ended_consumer, raw_consumer
-from messages.bus.kafka_watch import Watch, quietly
+from messages.bus.kafka.calls import KafkaTimeouts, as_bus_error, bounded, closed, started
+from messages.bus.kafka.group import GroupNews
+from messages.bus.kafka.progress import Progress
+from messages.bus.kafka.raw import ended_consumer, raw_consumer
+from messages.bus.kafka.watch import Watch, quietly
 from messages.bus.protocol import Partition, RebalanceListener, Record
 from messages.clock import Clock
 from messages.errors import BusTimeout, Refused, TopicMismatch

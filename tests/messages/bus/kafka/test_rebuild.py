@@ -10,10 +10,10 @@ import pytest
 
 from agents.lifecycle import local_kafka
 from messages import BusTimeout, ClientState, NewRecord, Partition
-from messages.bus.kafka import KafkaBus
-from messages.bus.kafka_calls import KafkaTimeouts
-from messages.bus.kafka_consumer import KafkaConsumer
-from messages.bus.kafka_producer import KafkaProducer
+from messages.bus.kafka.bus import KafkaBus
+from messages.bus.kafka.calls import KafkaTimeouts
+from messages.bus.kafka.consumer import KafkaConsumer
+from messages.bus.kafka.producer import KafkaProducer
 from tests.brokers import own_broker
 from tests.clusters import Heard, create, read, values
 

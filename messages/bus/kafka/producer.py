@@ -8,12 +8,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
 from messages.bus.health import SendingHealth, Verdict
-from messages.bus.kafka_calls import KafkaTimeouts, as_bus_error, bounded, closed, started
-from messages.bus.kafka_raw import abandon, ended_producer, raw_producer
-from messages.bus.kafka_watch import Watch, quietly
+from messages.bus.kafka.calls import KafkaTimeouts, as_bus_error, bounded, closed, started
+from messages.bus.kafka.raw import abandon, ended_producer, raw_producer
+from messages.bus.kafka.turns import Turns
+from messages.bus.kafka.watch import Watch, quietly
 from messages.bus.partitioner import partition_of
 from messages.bus.protocol import MAX_BATCH_BYTES, NewRecord, Partition
-from messages.bus.turns import Turns
 from messages.clock import Clock
 from messages.errors import BusTimeout, BusUnavailable, ProducerFenced, Refused, TopicMismatch
 from messages.status import ClientKind

@@ -7,8 +7,8 @@ from contextlib import suppress
 import pytest
 
 from messages import Bus, BusTimeout, NewRecord, Partition, VirtualClock
-from messages.bus.faults import FaultRates, SeededFaults
-from messages.bus.memory import MemoryBroker
+from messages.bus.memory.broker import MemoryBroker
+from messages.bus.memory.faults import FaultRates, SeededFaults
 from messages.errors import Retryable
 from messages.topics import TOPICS
 

@@ -6,7 +6,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from messages.bus.kafka_calls import KafkaTimeouts, closed
+from messages.bus.kafka.calls import KafkaTimeouts, closed
 from messages.bus.protocol import MAX_BATCH_BYTES
 
 

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from messages.bus.groups import Group, Member, wake
+from messages.bus.memory.groups import Group, Member, wake
 from messages.bus.protocol import Partition, Record
 from messages.errors import PartitionLost, Refused, TopicMismatch
 
 if TYPE_CHECKING:
-    from messages.bus.memory import MemoryBroker
+    from messages.bus.memory.broker import MemoryBroker
 
 HEARTBEAT_S = 0.3
 

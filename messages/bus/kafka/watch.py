@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from messages.bus.health import WELL, Verdict
-from messages.bus.kafka_calls import KafkaTimeouts, started
+from messages.bus.kafka.calls import KafkaTimeouts, started
 from messages.clock import Clock
 from messages.errors import TickpilotError
 from messages.status import ClientKind, ClientState

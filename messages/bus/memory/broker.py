@@ -5,10 +5,10 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from messages.bus.groups import Group
-from messages.bus.memory_consumer import MemoryConsumer
-from messages.bus.memory_log import Log, size_bytes
-from messages.bus.memory_producer import MemoryProducer
+from messages.bus.memory.consumer import MemoryConsumer
+from messages.bus.memory.groups import Group
+from messages.bus.memory.log import Log, size_bytes
+from messages.bus.memory.producer import MemoryProducer
 from messages.bus.protocol import (
     MAX_BATCH_BYTES,
     Consumer,

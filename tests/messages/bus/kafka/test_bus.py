@@ -12,8 +12,8 @@ import uvloop
 
 from agents.lifecycle import local_kafka
 from messages import BusTimeout, BusUnavailable, Consumer, NewRecord, Partition, Refused, connect
-from messages.bus.kafka import KafkaBus
-from messages.bus.kafka_calls import KafkaTimeouts, warn_if_slow
+from messages.bus.kafka.bus import KafkaBus
+from messages.bus.kafka.calls import KafkaTimeouts, warn_if_slow
 from messages.errors import TopicMismatch
 from tests.brokers import own_broker
 from tests.clusters import Heard, KafkaCluster, create, read, values

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from messages.bus.checks import ClusterFacts
-from messages.bus.kafka_admin import KafkaAdmin
-from messages.bus.kafka_calls import KafkaTimeouts, warn_if_slow
-from messages.bus.kafka_consumer import KafkaConsumer
-from messages.bus.kafka_diagnosis import explained
-from messages.bus.kafka_logs import limit_logs
-from messages.bus.kafka_producer import KafkaProducer
+from messages.bus.kafka.admin import KafkaAdmin
+from messages.bus.kafka.calls import KafkaTimeouts, warn_if_slow
+from messages.bus.kafka.consumer import KafkaConsumer
+from messages.bus.kafka.diagnosis import explained
+from messages.bus.kafka.logs import limit_logs
+from messages.bus.kafka.producer import KafkaProducer
 from messages.bus.protocol import Consumer, FencedProducer, Producer, RebalanceListener, TopicState
 from messages.bus.security import Security, client_arguments
 from messages.clock import Clock, SystemClock

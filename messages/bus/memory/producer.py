@@ -8,7 +8,7 @@ from messages.bus.protocol import NewRecord, Partition
 from messages.errors import BusUnavailable, ProducerFenced
 
 if TYPE_CHECKING:
-    from messages.bus.memory import MemoryBroker
+    from messages.bus.memory.broker import MemoryBroker
 
 
 class MemoryProducer:

@@ -10,7 +10,7 @@ from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
-from messages.bus.kafka_refusals import refusal
+from messages.bus.kafka.refusals import refusal
 from messages.errors import BusRefused, BusUnavailable, RefusalCause, TickpilotError
 
 _SERVERS = 3  # so many are asked; the others say the same

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from messages.bus.health import ReadingHealth, Verdict
-from messages.bus.kafka_calls import KafkaTimeouts
+from messages.bus.kafka.calls import KafkaTimeouts
 from messages.bus.protocol import Partition
 from messages.errors import Retryable
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from messages import Consumer, NewRecord, Partition, Producer
-from messages.bus.kafka_calls import KafkaTimeouts
+from messages.bus.kafka.calls import KafkaTimeouts
 from messages.errors import BusTimeout, ProducerFenced, Retryable
 from tests.clusters import Heard, read, values
 from tests.mock_cluster import Answer, MockCluster, Request, why_not

@@ -9,9 +9,9 @@ import pytest
 
 from agents.lifecycle import local_kafka
 from messages import NewRecord, Partition
-from messages.bus.kafka import KafkaBus
-from messages.bus.kafka_calls import KafkaTimeouts
-from messages.bus.kafka_logs import LogLimit, limit_logs
+from messages.bus.kafka.bus import KafkaBus
+from messages.bus.kafka.calls import KafkaTimeouts
+from messages.bus.kafka.logs import LogLimit, limit_logs
 from messages.errors import Retryable
 from tests.brokers import own_broker
 from tests.clusters import Heard, create

@@ -1,0 +1,1 @@
+"""The bus in memory: deterministic, with faults on request."""
