@@ -24,7 +24,7 @@ from tests.journeys.processes import ROOT
 RESULTS = ROOT / "docs" / "results" / "drills.json"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: later tests need the machine
 def brokers() -> Iterator[tuple[LocalBroker, ...]]:
     """Three brokers for all drills. Without Java the drills are skipped with the reason; in CI they fail."""
     try:
@@ -37,19 +37,19 @@ def brokers() -> Iterator[tuple[LocalBroker, ...]]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of keys and registry."""
     return tmp_path_factory.mktemp("bundles")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bundle(bundles: Path) -> Announced:
     """A policy that trades often."""
     return make_bundle(bundles, sequence=1, enter=0.3, decide_every=3, key=new_key(bundles))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fleets(
     brokers: tuple[LocalBroker, ...], bundles: Path, bundle: Announced, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], Fleet]]:

@@ -1,4 +1,7 @@
-"""Brokers die, come back, all go away, stand still: under load nothing acknowledged is lost, and all go on soon."""
+"""Brokers die, stand still, all go away; consumers are killed, replicas join and leave.
+
+Under load nothing acknowledged is lost, every record is decided exactly once, and all go on soon.
+"""
 
 import time
 
@@ -6,6 +9,8 @@ import pytest
 
 from agents.lifecycle import local_cluster, local_kafka
 from tests.drills.drill import NewDrill
+from tests.drills.fleet import ECHOES, REPLICAS
+from tests.drills.watch import owns
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
 
@@ -56,4 +61,27 @@ def test_the_leader_of_a_partition_stands_still_for_five_seconds(new_drill: NewD
             local_kafka.thaw(leader)
             drill.expect_recovery(what=f"stall {number}")
             drill.fleet.wait_in_sync()
+    assert not drill.problems, "\n".join(drill.problems)
+
+
+def test_a_consumer_is_killed_and_started_again_and_again(new_drill: NewDrill) -> None:
+    with new_drill("consumer-killed", starts_processes=True) as drill:
+        for number in range(drill.form.consumer_kills):
+            for name in (REPLICAS[0], ECHOES[0]):
+                drill.fleet.kill(name)
+                drill.fleet.start(name)
+            drill.expect_recovery(owns(REPLICAS[0]), what=f"restart {number} of {REPLICAS[0]}")
+    assert not drill.problems, "\n".join(drill.problems)
+
+
+def test_two_replicas_join_and_leave_again_and_again(new_drill: NewDrill) -> None:
+    with new_drill("join-and-leave", starts_processes=True) as drill:
+        for number in range(drill.form.hand_overs):
+            names = REPLICAS[number % 2], ECHOES[number % 2]
+            for name in names:
+                drill.fleet.leave(name)
+            drill.expect_recovery(what=f"{names[0]} left, {number}", without=names[0])
+            for name in names:
+                drill.fleet.start(name)
+            drill.expect_recovery(owns(names[0]), what=f"{names[0]} joined, {number}")
     assert not drill.problems, "\n".join(drill.problems)
