@@ -1,0 +1,72 @@
+"""Runs policies that are one chain of layers in a compiled loop: microseconds, no torch, the same bits everywhere."""
+
+from typing import Self
+
+import numpy as np
+
+from bundles import mlp_kernel
+from bundles.errors import BundleRefused, PolicyError
+from bundles.mlp_program import MlpProgram, mlp_program
+from bundles.runtimes.protocol import Action, Actions, Floats
+from messages.status import RejectCode
+
+_NOT_FINITE = "outputs or actions hold NaN or infinity"
+
+
+class MlpRuntime:
+    """A PolicyRuntime over a program. Load only bytes that scan.check_archive has accepted."""
+
+    def __init__(self, program: MlpProgram, obs_shape: tuple[int, ...]) -> None:
+        self._run, self._run_all = mlp_kernel.compile_kernel()
+        self._program, self._obs_shape = program, obs_shape
+        self._lines, self._memory = program.lines, program.memory.copy()
+        size, action_at = program.observation_size, program.observation_size + program.output_size
+        self._observation = self._memory[:size].reshape(obs_shape)
+        self._action = self._memory[action_at : action_at + program.action_size]
+
+    @classmethod
+    def load(cls, policy: bytes, obs_shape: tuple[int, ...]) -> Self:
+        """Return the loaded policy. Raises BundleRefused LOAD_FAILED when it is no chain of layers."""
+        program = mlp_program(policy, obs_shape)
+        if program is None:
+            raise BundleRefused(
+                RejectCode.LOAD_FAILED, "policy.pt is no chain of layers; the runtime torchscript serves any graph"
+            )
+        return cls(program, obs_shape)
+
+    @property
+    def obs_shape(self) -> tuple[int, ...]:
+        return self._obs_shape
+
+    def act(self, observation: Floats) -> Action:
+        if observation.shape != self._obs_shape:
+            raise PolicyError(
+                RejectCode.WRONG_SHAPE, f"the observation has shape {observation.shape}, not {self._obs_shape}"
+            )
+        self._observation[...] = observation
+        if not self._run(self._lines, self._memory):
+            raise PolicyError(RejectCode.NOT_FINITE, _NOT_FINITE)
+        return tuple(self._action.tolist())
+
+    def act_batch(self, observations: Floats) -> list[Action]:
+        actions, _ = self.forward(observations)
+        return [tuple(row) for row in actions.reshape(len(actions), -1).astype(np.float64).tolist()]
+
+    def forward(self, observations: Floats) -> tuple[Actions, Floats]:
+        if observations.shape[1:] != self._obs_shape:
+            raise PolicyError(
+                RejectCode.WRONG_SHAPE, f"observations have shape {observations.shape}, not [B, {self._obs_shape}]"
+            )
+        rows = np.ascontiguousarray(observations, dtype=np.float32).reshape(len(observations), -1)
+        outputs = np.empty((len(rows), self._program.output_size), dtype=np.float32)
+        actions = np.empty((len(rows), self._program.action_size))
+        if not self._run_all(self._lines, self._memory, rows, outputs, actions):
+            raise PolicyError(RejectCode.NOT_FINITE, _NOT_FINITE)
+        if self._program.is_discrete:
+            return actions[:, 0].astype(np.int64), outputs
+        return actions.astype(np.float32), outputs
+
+    def warm(self, calls: int = 10) -> None:
+        zeros = np.zeros(self._obs_shape, dtype=np.float32)
+        for _ in range(max(calls, 10)):
+            self.act(zeros)
