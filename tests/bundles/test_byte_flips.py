@@ -42,7 +42,7 @@ def flips(content: bytes, *, every_bit: bool) -> Iterator[tuple[int, int, bytes]
 
 def cuts(content: bytes) -> Iterator[bytes]:
     """All short lengths, many in between, and all but one byte; also more than there was."""
-    yield from (content[:length] for length in {*range(0, min(64, len(content))), *range(0, len(content), 37)})
+    yield from (content[:length] for length in {*range(min(64, len(content))), *range(0, len(content), 37)})
     yield from (content[:-1], content[1:], content + b"\0", content + b"\n", content + content)
 
 
