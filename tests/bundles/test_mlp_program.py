@@ -77,7 +77,7 @@ def test_it_answers_as_torchscript_does(algorithm: Any, is_discrete: bool, is_no
     if is_discrete:
         margin = np.diff(np.sort(expected_outputs, axis=1)[:, -2:], axis=1)[:, 0]
         clear = margin > 1e-5 * scale[:, 0]
-        assert clear.mean() > 0.9
+        assert clear.sum() > 500
         assert (actions == expected_actions)[clear].all()
     else:
         assert np.abs(actions - expected_actions).max() <= 1e-6 * 5.0
