@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
@@ -78,8 +79,16 @@ def order_id(log_id: str, strategy: str, instrument: str, source: Source, index:
 
     Base32 (no padding) of blake2b-128 over the length-prefixed fields; `log_id` keeps clusters apart.
     """
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (log_id, strategy, instrument, source.topic, str(source.partition), str(source.offset), str(index)):
-        raw = part.encode()
-        digest.update(len(raw).to_bytes(4, "big") + raw)
-    return base64.b32encode(digest.digest()).decode().rstrip("=")
+    of_instrument = _fields(log_id, strategy, instrument, source.topic, source.partition)
+    content = of_instrument + _field(str(source.offset)) + _field(str(index))
+    return base64.b32encode(hashlib.blake2b(content, digest_size=16).digest())[:26].decode()
+
+
+@lru_cache(maxsize=4096)
+def _fields(log_id: str, strategy: str, instrument: str, topic: str, partition: int) -> bytes:
+    return b"".join(map(_field, (log_id, strategy, instrument, topic, str(partition))))
+
+
+def _field(text: str) -> bytes:
+    raw = text.encode()
+    return len(raw).to_bytes(4, "big") + raw

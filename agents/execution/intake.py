@@ -131,13 +131,14 @@ class Intakes:
 
     def __init__(self, limits: DeadLetterLimits, states: Mapping[str, IntakeState] | None = None) -> None:
         states = states or {}
-        self._by_topic = {topic: Intake(topic, limits, states.get(topic)) for topic in ("market", "reports")}
+        self._market, self._reports = (Intake(topic, limits, states.get(topic)) for topic in ("market", "reports"))
+        self._by_topic = {"market": self._market, "reports": self._reports}
         self._turns: list[Turn] = []
 
     @property
     def is_blind(self) -> bool:
         """Whether a topic is unreadable."""
-        return any(intake.unreadable is not None for intake in self._by_topic.values())
+        return self._market.unreadable is not None or self._reports.unreadable is not None
 
     @property
     def unreadable(self) -> dict[str, Unreadable]:

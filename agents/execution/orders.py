@@ -1,6 +1,6 @@
 """From a wanted position to an order, and what is still open at the venue."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from msgspec import Struct
 
@@ -30,7 +30,7 @@ class OpenOrder(Struct, kw_only=True):
 
 
 class OpenOrders:
-    """The open orders of a shard, by instrument."""
+    """The open orders of a shard, by instrument; one without any has no entry."""
 
     def __init__(self) -> None:
         self._by_instrument: dict[str, dict[str, OpenOrder]] = {}
@@ -41,9 +41,9 @@ class OpenOrders:
 
     def __bool__(self) -> bool:
         """Whether anything is open."""
-        return any(self._by_instrument.values())
+        return bool(self._by_instrument)
 
-    def of(self, instrument: str) -> Iterable[OpenOrder]:
+    def of(self, instrument: str) -> Collection[OpenOrder]:
         """Return the open orders of an instrument, oldest first."""
         return self._by_instrument.get(instrument, {}).values()
 
@@ -72,10 +72,14 @@ class OpenOrders:
         order.filled_lots = max(order.filled_lots, instrument.lots(report.cumulative_quantity) or 0)
         if report.status.is_final and report.status is not ReportStatus.CANCEL_REJECTED:
             del orders[report.order_id]
+            if not orders:
+                del self._by_instrument[report.instrument]
 
     def in_flight(self, instrument: str) -> tuple[int, int]:
         """Return the open lots to buy and to sell, both positive."""
         buy = sell = 0
+        if not self._by_instrument:
+            return buy, sell
         for order in self.of(instrument):
             if order.sign > 0:
                 buy += order.open_lots

@@ -70,6 +70,14 @@ def _off_grid(desk: Desk, message: Tick) -> str | None:
     """Return why the numbers make no sense for the instrument: nothing that is computed of the others can overflow."""
     instrument = desk.instrument
     if type(message) is Quote:
+        ticks, most = instrument.ticks, MAX_STEPS * instrument.quantity_step
+        if (
+            ticks(message.bid) is not None
+            and ticks(message.ask) is not None
+            and message.bid_size <= most
+            and message.ask_size <= most
+        ):
+            return None  # nearly always, and the hot path: below is the search for the reason
         prices: tuple[float, ...] = (message.bid, message.ask)
         sizes: tuple[float, ...] = (message.bid_size, message.ask_size)
     elif type(message) is Trade:

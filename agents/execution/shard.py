@@ -110,7 +110,9 @@ class Shard:
         """
         messages = self._begin(step, market, reports)
         orders: list[Order | Cancel] = self._cancels(step.clock_ns)
-        newest = {m.instrument: index for index, m in enumerate(messages) if not isinstance(m, str)}
+        newest: dict[str, int] = {}
+        if self._config.decisions.conflate and len(messages) > 1:
+            newest = {m.instrument: index for index, m in enumerate(messages) if not isinstance(m, str)}
         decisions = []
         for index, (record, message) in enumerate(zip(market, messages, strict=True)):
             self._intakes.judge(record, message, step.clock_ns)
@@ -119,7 +121,7 @@ class Shard:
                 continue
             desk = self._observe(record, message, step.clock_ns)
             age_ns = self._aged(record, step.clock_ns)
-            if self._config.decisions.conflate and newest[message.instrument] != index:
+            if newest and newest[message.instrument] != index:
                 decisions.append(hot_path.CONFLATED)
                 continue
             decision, order = self._decide(desk, record, message, age_ns, step.clock_ns)
@@ -270,11 +272,7 @@ class Shard:
         desk.source = message.source.offset
         instrument = desk.instrument
         self._open.add(message, instrument, now_ns)
-        self._gate.record(
-            proposal_of(message, instrument),
-            self._view(desk, None),
-            now_ns,
-        )
+        self._gate.record(proposal_of(message, instrument), desk.mark_ticks_doubled, now_ns)
 
     def _decided(self, desk: Desk, decision: Decision) -> None:
         """Count policy errors; too many in a row bring the previous bundle back, or none: then the desk goes flat."""

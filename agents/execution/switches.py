@@ -62,6 +62,8 @@ class Switches:
 
     def is_flattening(self, desk: Desk) -> bool:
         """Whether the desk is to be brought to zero."""
+        if not self._flattening:  # nearly always
+            return False
         scopes = {"portfolio", f"strategy:{desk.strategy}", f"instrument:{desk.instrument.instrument}"}
         return not scopes.isdisjoint(self._flattening)
 

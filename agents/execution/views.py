@@ -21,8 +21,13 @@ def view_of(
     """Return the desk's position, market and open orders, and what the shard's other desks are exposed to."""
     name = desk.instrument.instrument
     buy, sell = orders.in_flight(name)
-    others = [_exposure(other, ledger, orders) for other in desks if other is not desk]
-    opened = list(orders.of(name))
+    gross = net = 0
+    for other in desks:
+        if other is not desk:
+            low, high = _exposure(other, ledger, orders)
+            gross += max(abs(low), abs(high))
+            net += max(low, high, key=abs)
+    opened = orders.of(name)
     return View(
         position_lots=ledger.position_lots(name),
         open_buy_lots=buy,
@@ -32,10 +37,11 @@ def view_of(
         ask_ticks=desk.ask_ticks,
         reference_ts_ns=desk.reference_ns,
         state=state,
-        awaiting_report=desk.is_disputed or any(o.is_cancel_asked and not o.is_answered for o in opened),
+        awaiting_report=desk.is_disputed
+        or (bool(opened) and any(o.is_cancel_asked and not o.is_answered for o in opened)),
         is_flattening=desk.is_flattening,
-        other_gross_exposure_nanos=sum(max(abs(low), abs(high)) for low, high in others),
-        other_net_exposure_nanos=sum(max(low, high, key=abs) for low, high in others),
+        other_gross_exposure_nanos=gross,
+        other_net_exposure_nanos=net,
         bundle_limits=bundle.limits if bundle else {},
     )
 

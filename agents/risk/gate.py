@@ -156,17 +156,17 @@ class Gate:
             return _denial(DenialCode.MESSAGE_RATE, limits.max_messages_per_s, limits.max_messages_per_s + 1)
         return None
 
-    def record(self, proposal: Proposal, view: View, now_ns: int) -> None:
-        """Move the windows: an order that passed `check` with this view was sent."""
+    def record(self, proposal: Proposal, twice_mid: int | None, now_ns: int) -> None:
+        """Move the windows: an order was sent while the bid and the ask, in ticks, added up to `twice_mid`."""
         rules = self._rules.plain(proposal.strategy, proposal.instrument)
-        if rules is None or view.bid_ticks is None or view.ask_ticks is None:
+        if rules is None or twice_mid is None:
             return
         self._rate.add(now_ns)
         self._remember_content(_content(proposal), rules.duplicate_ns, now_ns)
         executions = self._executions.setdefault((proposal.strategy, proposal.instrument), Executions())
         executions.add(rules.limits.max_repeated_executions, rules.repeated_ns, now_ns)
         references = self._references.setdefault(proposal.instrument, Extremes())
-        references.add(view.bid_ticks + view.ask_ticks, rules.collar_period_ns, now_ns)
+        references.add(twice_mid, rules.collar_period_ns, now_ns)
 
     def record_cancel(self, now_ns: int) -> None:
         """Count a cancel as a message; cancels are never blocked."""

@@ -56,11 +56,13 @@ class Instrument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     def price(self, ticks: int) -> float:
         """Return the price of `ticks`, the float64 nearest to the decimal number."""
-        return float(ticks * self._price_step_exact)
+        numerator, denominator = self._price_ratio
+        return ticks * numerator / denominator  # of whole numbers, so that it is rounded once
 
     def quantity(self, lots: int) -> float:
         """Return the quantity of `lots`, the float64 nearest to the decimal number."""
-        return float(lots * self._quantity_step_exact)
+        numerator, denominator = self._quantity_ratio
+        return lots * numerator / denominator
 
     def value_nanos(self, ticks: int, lots: int) -> int:
         """Return the money (1e-9) that `lots` are worth at `ticks`."""
@@ -72,12 +74,12 @@ class Instrument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return -((-abs(value_nanos) * rate.numerator) // rate.denominator)
 
     @cached_property
-    def _price_step_exact(self) -> Fraction:
-        return _exact(self.price_step)
+    def _price_ratio(self) -> tuple[int, int]:
+        return _exact(self.price_step).as_integer_ratio()
 
     @cached_property
-    def _quantity_step_exact(self) -> Fraction:
-        return _exact(self.quantity_step)
+    def _quantity_ratio(self) -> tuple[int, int]:
+        return _exact(self.quantity_step).as_integer_ratio()
 
     @cached_property
     def _maker_rate(self) -> Fraction:
@@ -96,7 +98,9 @@ def _on_grid(steps: float) -> int | None:
     if not -MAX_STEPS <= steps <= MAX_STEPS:
         return None
     nearest = round(steps)
-    return nearest if abs(steps - nearest) <= _GRID_TOLERANCE * max(1.0, abs(steps) * 1e-6) else None
+    if -_GRID_TOLERANCE <= steps - nearest <= _GRID_TOLERANCE:  # nearly always, and cheap: this is the hot path
+        return nearest
+    return nearest if abs(steps - nearest) <= _GRID_TOLERANCE * abs(steps) * 1e-6 else None
 
 
 def instruments_by_name(instruments: Iterable[Instrument]) -> dict[str, Instrument]:

@@ -11,6 +11,8 @@ from messages.reports import OrderPosition
 BTC = Instrument(instrument="BTC", price_step=0.5, quantity_step=0.01, taker_fee_bps=1.0, maker_fee_bps=-0.5)
 ETH = Instrument(instrument="ETH", price_step=0.01, quantity_step=0.001)
 INSTRUMENTS = {"BTC": BTC, "ETH": ETH}
+BID, ASK = 200, 201
+TWICE_MID = BID + ASK
 NOW = 1_700_000_000_000_000_000
 
 
@@ -46,8 +48,8 @@ def view(**changes: Any) -> View:
     fields: dict[str, Any] = {
         "position_lots": 0,
         "state": TradingState.ACTIVE,
-        "bid_ticks": 200,
-        "ask_ticks": 201,
+        "bid_ticks": BID,
+        "ask_ticks": ASK,
         "reference_ts_ns": NOW,
     }
     return View(**(fields | changes))

@@ -9,7 +9,7 @@ from agents.risk.gate import Gate, GateState, Proposal, View
 from agents.risk.kill_switch import TradingState
 from agents.risk.limits import Limits
 from messages import DenialCode
-from tests.agents.risk.market import INSTRUMENTS, NOW, proposal, view
+from tests.agents.risk.market import INSTRUMENTS, NOW, TWICE_MID, proposal, view
 
 MS = 1_000_000
 HALTED, REDUCING = TradingState.HALTED, TradingState.REDUCING
@@ -125,7 +125,7 @@ def test_a_denial_says_limit_and_resulting_value() -> None:
 
 def test_equal_content_within_the_window_is_a_duplicate_and_later_it_is_not() -> None:
     guarded = gate(duplicate_window_ms=100)
-    guarded.record(proposal(), view(), NOW)
+    guarded.record(proposal(), TWICE_MID, NOW)
     fresh = view(reference_ts_ns=NOW + 100 * MS)
     assert code(guarded, proposal(), fresh, NOW + 99 * MS) is DenialCode.DUPLICATE
     assert code(guarded, proposal(lots=11), fresh, NOW + 99 * MS) is None
@@ -134,7 +134,7 @@ def test_equal_content_within_the_window_is_a_duplicate_and_later_it_is_not() ->
 
 def test_the_message_rate_denies_beyond_the_limit_and_recovers_at_once() -> None:
     guarded = gate(max_messages_per_s=2)
-    guarded.record(proposal(), view(), NOW)
+    guarded.record(proposal(), TWICE_MID, NOW)
     guarded.record_cancel(NOW + 500 * MS)
     fresh = view(reference_ts_ns=NOW + 1_000 * MS)
     assert code(guarded, proposal(), fresh, NOW + 999 * MS) is DenialCode.MESSAGE_RATE
@@ -145,7 +145,7 @@ def test_repeated_execution_latches_until_a_person_releases_it_but_exits_pass() 
     guarded = gate(max_repeated_executions=3, repeated_execution_window_ms=1_000)
     for turn in range(3):
         assert not guarded.is_latched("s", "BTC")
-        guarded.record(proposal(), view(), NOW + turn)
+        guarded.record(proposal(), TWICE_MID, NOW + turn)
     much_later = NOW + 3_600_000 * MS
     fresh = view(reference_ts_ns=much_later)
     assert code(guarded, proposal(), fresh, much_later) is DenialCode.REPEATED_EXECUTION
@@ -157,7 +157,7 @@ def test_repeated_execution_latches_until_a_person_releases_it_but_exits_pass() 
 
 def test_the_collar_over_a_period_looks_at_the_mids_of_orders_within_it() -> None:
     guarded = gate(price_collar_period_bps=100, price_collar_period_ms=1_000)
-    guarded.record(proposal(), view(), NOW)
+    guarded.record(proposal(), TWICE_MID, NOW)
     moved = {"bid_ticks": 205, "ask_ticks": 206, "reference_ts_ns": NOW + 1_000 * MS}
     assert code(guarded, proposal(), view(**moved), NOW + 999 * MS) is DenialCode.PRICE_COLLAR_PERIOD
     assert code(guarded, proposal(side="sell"), view(**moved, position_lots=10), NOW + 999 * MS) is None
@@ -166,7 +166,7 @@ def test_the_collar_over_a_period_looks_at_the_mids_of_orders_within_it() -> Non
 
 def test_check_changes_nothing() -> None:
     guarded = gate(duplicate_window_ms=100)
-    guarded.record(proposal(), view(), NOW)
+    guarded.record(proposal(), TWICE_MID, NOW)
     before = guarded.snapshot()
     guarded.check(proposal(), view(), NOW)
     guarded.check(proposal(lots=3), view(bundle_limits={"max_position": 1.0}), NOW + 5 * 10**12)
@@ -186,7 +186,7 @@ def test_a_restored_gate_has_the_same_windows() -> None:
     )
     guarded = Gate(limits, INSTRUMENTS)
     for turn in range(4):
-        guarded.record(proposal(lots=1 + turn % 2), view(bid_ticks=200 + turn), NOW + turn * MS)
+        guarded.record(proposal(lots=1 + turn % 2), TWICE_MID + turn, NOW + turn * MS)
     state = msgspec.msgpack.decode(msgspec.msgpack.encode(guarded.snapshot()), type=GateState)
     restored = Gate.restore(state, limits, INSTRUMENTS)
     assert restored.snapshot() == guarded.snapshot()
@@ -199,7 +199,7 @@ def test_a_restored_gate_has_the_same_windows() -> None:
 
 def test_new_limits_count_at_once_and_the_windows_stay() -> None:
     guarded = gate(max_messages_per_s=1)
-    guarded.record(proposal(), view(), NOW)
+    guarded.record(proposal(), TWICE_MID, NOW)
     guarded.set_limits(Limits.convert({"defaults": {"max_order_quantity": 0.01, "duplicate_window_ms": 0}}))
     assert code(guarded, proposal(), view()) is DenialCode.MAX_ORDER_QUANTITY
     guarded.set_limits(Limits.convert({"defaults": {"max_messages_per_s": 1, "duplicate_window_ms": 0}}))

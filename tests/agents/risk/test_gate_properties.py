@@ -105,7 +105,7 @@ class Trading(RuleBasedStateMachine):
         if denial is not None:
             return
         before = self.position
-        self.gate.record(proposal, view, self.now)
+        self.gate.record(proposal, 2 * PRICE - 1, self.now)
         self.open.append(lots if is_buy else -lots)
         self.sent.append(self.now)
         self.messages.append(self.now)
