@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 
-from bundles.manifest import GOLDEN_NAME, MANIFEST_NAME, POLICY_NAME, SIGNATURE_NAME, Expectation
+from bundles.manifest import GOLDEN_NAME, MANIFEST_NAME, POLICY_NAME, PROOF_NAME, SIGNATURE_NAME, Expectation
 from bundles.signing import PAYLOAD_TYPE, SigningKey, TrustStore, pre_authentication_encoding, sign
 from messages import RejectCode
 from tests.bundles.hostile import Attack, Prey
@@ -185,6 +185,8 @@ STORAGE = [
         "10 GB, sparse",
         RejectCode.TOO_LARGE,
         policy=sparse(POLICY_NAME),
+        golden=sparse(GOLDEN_NAME),
+        proof=sparse(PROOF_NAME),
         metadata=sparse(MANIFEST_NAME),
         signature=sparse(SIGNATURE_NAME),
     ),

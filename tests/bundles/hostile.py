@@ -74,9 +74,15 @@ class Watched(Struct):
 
 
 _listener: list[str] | None = None
+_readers: list[tuple[Path, list[Path]]] = []
 
 
 def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+    if _readers and event == "open" and isinstance(arguments[0], str | Path):
+        path = Path(arguments[0])
+        for directory, opened in _readers:
+            if directory in path.parents and not arguments[2] & _WRITES:
+                opened.append(path)
     if _listener is None:
         return
     text = f"{event} {arguments!r}"
@@ -123,6 +129,17 @@ def watch(room: Path) -> Iterator[Watched]:
         torch.jit.load = real_load
     if (after := _listing(room)) != before:
         found.changes.append(f"below {room}: {sorted(set(after) ^ set(before))}")
+
+
+@contextmanager
+def opened_below(directory: Path) -> Iterator[list[Path]]:
+    """Hear of every file below `directory` that this process opens to read, each time that it does."""
+    opened: list[Path] = []
+    _readers.append((directory, opened))
+    try:
+        yield opened
+    finally:
+        _readers.remove((directory, opened))
 
 
 def _listing(room: Path) -> list[tuple[str, int, int]]:
