@@ -10,7 +10,7 @@ _REMEDIES: dict[RejectCode, str] = {
     RejectCode.UNLISTED_FILE: "remove what is no part of the bundle, or export and sign it again",
     RejectCode.BAD_NAME: "publish only the plain files that the bundle format names",
     RejectCode.UNSIGNED: "sign it with `tickpilot bundle sign`, or say `allow_unsigned: true` in the settings",
-    RejectCode.BAD_SIGNATURE: "sign it again with `tickpilot bundle sign`",
+    RejectCode.BAD_SIGNATURE: "sign it again with `tickpilot bundle sign --replace`",
     RejectCode.UNTRUSTED_KEY: "add the signer's .pub file to the trust directory if you trust it",
     RejectCode.REVOKED_KEY: "sign it with a key that is not revoked",
     RejectCode.DIGEST_MISMATCH: "publish the bundle again; if it happens twice, find out who changes it",

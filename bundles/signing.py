@@ -155,7 +155,8 @@ def sign(manifest_bytes: bytes, key: SigningKey) -> bytes:
 def add_signature(manifest_bytes: bytes, envelope_bytes: bytes | None, key: SigningKey) -> bytes:
     """Return the envelope with this key's signature at its end; the key's older ones go, those of other keys stay.
 
-    Without an envelope it is `sign`. What the other signatures are worth is not judged here.
+    Without an envelope it is `sign`. Nobody's approval is lost by another's; what it is worth is judged by `verify`,
+    where one trusted, unrevoked signature suffices.
     Raises BundleRefused BAD_SIGNATURE for what is no DSSE envelope, or has no room for one more.
     """
     if not envelope_bytes:
@@ -166,6 +167,14 @@ def add_signature(manifest_bytes: bytes, envelope_bytes: bytes | None, key: Sign
         raise BundleRefused(RejectCode.BAD_SIGNATURE, f"metadata.json.sig holds {len(others)} signatures already")
     signatures = (*others, _signature(manifest_bytes, key))
     return msgspec.json.encode(Envelope(payload_type=PAYLOAD_TYPE, signatures=signatures))
+
+
+def signers(envelope_bytes: bytes | None) -> tuple[str, ...]:
+    """Return the key ids that an envelope names, in order; whether they signed is for `verify` to say.
+
+    Raises BundleRefused BAD_SIGNATURE for what is no DSSE envelope.
+    """
+    return tuple(signature.keyid for signature in _decode_envelope(envelope_bytes).signatures) if envelope_bytes else ()
 
 
 def _signature(manifest_bytes: bytes, key: SigningKey) -> Signature:

@@ -17,7 +17,7 @@ from agents.settings import Settings
 from bundles.loader import LoadedBundle, check_contents, stage, verify_files
 from bundles.manifest import MANIFEST_NAME, SIGNATURE_NAME, Expectation, Manifest, bundle_id, decode_manifest
 from bundles.registry import Registry, read_files
-from bundles.signing import SigningKey, TrustStore, sign
+from bundles.signing import SigningKey, TrustStore, add_signature, signers
 from bundles.verifier import Verifier
 from messages import BundleReady, NewRecord, TickpilotError, encode
 
@@ -45,17 +45,20 @@ def sign_bundle(
     directory: Directory,
     key: Annotated[Path, typer.Option("--key", help="the private key's file")],
     *,
+    replace: Annotated[bool, typer.Option("--replace", help="drop what other keys have signed")] = False,
     json: AsJson = False,
 ) -> None:
-    """Sign a bundle, replacing its signature. What it holds is checked against its metadata first."""
+    """Sign a bundle, beside what other keys have signed. What it holds is checked against its metadata first."""
     with _refusals(json=json):
         files = read_files(str(directory))
         check_contents(files, decode_manifest(files[MANIFEST_NAME]))
         signing_key = SigningKey.read(key)
         fresh = directory.parent / f".{directory.name}.sig"
-        fresh.write_bytes(sign(files[MANIFEST_NAME], signing_key))
+        before = None if replace else files.get(SIGNATURE_NAME)
+        envelope = add_signature(files[MANIFEST_NAME], before, signing_key)
+        fresh.write_bytes(envelope)
         fresh.replace(directory / SIGNATURE_NAME)
-        _print({"key_id": signing_key.key_id, "sha256": _digest(files)}, json=json)
+        _print({"key_id": signing_key.key_id, "signers": signers(envelope), "sha256": _digest(files)}, json=json)
 
 
 @app.command()

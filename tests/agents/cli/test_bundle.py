@@ -48,6 +48,31 @@ def test_a_bundle_is_signed_then_verified(unsigned: Path, keys: Path) -> None:
     assert (code, answer["accepted"], answer["sha256"]) == (0, True, signed["sha256"])
 
 
+def test_a_second_key_signs_beside_the_first_unless_it_shall_replace_it(unsigned: Path, keys: Path) -> None:
+    ids = [run_json("keygen", keys.parent / f"{name}.key")[1]["key_id"] for name in ("one", "two")]
+    for name in ("one", "two", "one"):
+        code, signed = run_json("sign", unsigned, "--key", keys.parent / f"{name}.key")
+        assert code == 0
+    assert signed["signers"] == [ids[1], ids[0]]
+    (keys / "trainer.pub").unlink()
+    (keys / "one.pub").write_bytes((keys.parent / "one.pub").read_bytes())
+    assert run_json("verify", unsigned, "--trust", keys)[0] == 0
+    (keys / "revoked").write_text(ids[0])
+    code, answer = run_json("verify", unsigned, "--trust", keys)
+    assert (code, answer["code"]) == (1, "revoked-key")
+    code, signed = run_json("sign", unsigned, "--key", keys.parent / "two.key", "--replace")
+    assert (code, signed["signers"]) == (0, ids[1:])
+
+
+def test_no_command_shows_a_private_key(unsigned: Path, keys: Path) -> None:
+    private = keys / "trainer.key"
+    shown = [run("sign", unsigned, "--key", private, *options)[1] for options in ((), ("--json",))]
+    shown += [run("keygen", private, *options)[1] for options in ((), ("--json",))]
+    shown += [run("keygen", keys / f"{name}.key", *options)[1] for name, options in (("a", ()), ("b", ("--json",)))]
+    bodies = [path.read_text().splitlines()[1] for path in (private, keys / "a.key", keys / "b.key")]
+    assert [body for body in bodies for text in shown if body in text] == []
+
+
 def test_a_tampered_bundle_is_neither_verified_nor_signed(unsigned: Path, keys: Path) -> None:
     policy = bytearray((unsigned / POLICY_NAME).read_bytes())
     policy[200] ^= 1
