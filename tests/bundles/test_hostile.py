@@ -8,7 +8,7 @@ trades on, tests/agents/execution/test_hostile_bundles.py.
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -52,6 +52,9 @@ class Meddler:
 
     def __init__(self, verifier: Verifier, replace: Callable[[], object]) -> None:
         self._verifier, self._replace = verifier, replace
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._verifier, name)
 
     async def check(self, files: Mapping[str, bytes], timeout_s: float) -> None:
         self._replace()
