@@ -4,6 +4,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from bundles.errors import PolicyError
+from messages.status import RejectCode
+
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Actions = np.ndarray[Any, np.dtype[Any]]
 Action = tuple[float, ...]
@@ -24,7 +27,8 @@ class PolicyRuntime(Protocol):
     def act(self, observation: Floats) -> Action:
         """Return the action for one observation, float32 [*obs_shape]: `(2.0,)` when discrete, `(0.31,)` if not.
 
-        The hot path: tens of microseconds, nothing kept of the argument.
+        The hot path: tens of microseconds, nothing kept of the argument. Raises PolicyError WRONG_SHAPE for another
+        shape or type, NOT_FINITE for an observation with NaN or infinity.
         """
         ...
 
@@ -39,3 +43,9 @@ class PolicyRuntime(Protocol):
     def warm(self, calls: int = 10) -> None:
         """Call `act` with zeros until it is as fast as it gets."""
         ...
+
+
+def wrong_observation(observation: Any, obs_shape: tuple[int, ...]) -> PolicyError:
+    """Return the error for an observation that is not float32 of this shape."""
+    shape, dtype = getattr(observation, "shape", None), getattr(observation, "dtype", type(observation).__name__)
+    return PolicyError(RejectCode.WRONG_SHAPE, f"the observation is {dtype} {shape}, not float32 {obs_shape}")

@@ -1,6 +1,7 @@
 """Every PolicyRuntime is held to the protocol's words."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,10 +70,49 @@ def test_an_answer_that_is_not_finite_raises(load: Load, value: float) -> None:
     assert runtime.act(row(0, 1, 0, 0)) == (1.0,)
 
 
-def test_observations_of_another_shape_raise(load: Load) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_observation_that_is_not_finite_raises_even_where_the_graph_hides_it(load: Load, value: float) -> None:
+    outputs = "outputs = torch.clamp(torch.slice(obs, 1, 0, 3), -1.0, 1.0)"
+    runtime = load(crafted_policy([outputs, "return (torch.argmax(outputs, 1), outputs)"]))
+    for call in (lambda: runtime.act(row(0, 0, 0, value)), lambda: runtime.forward(row(0, 0, 0, value)[None])):
+        with pytest.raises(PolicyError) as caught:
+            call()
+        assert caught.value.code is RejectCode.NOT_FINITE
+
+
+WRONG: list[Any] = [
+    np.zeros(3, np.float32),
+    np.zeros(1, np.float32),
+    np.zeros((1, 4), np.float32),
+    np.float32(0),
+    np.zeros(4, np.float64),
+    np.zeros(4, np.int32),
+    np.zeros(4, np.dtype(">f4")),
+    [0.0, 0.0, 0.0, 0.0],
+]
+
+
+@pytest.mark.parametrize("observation", WRONG, ids=lambda wrong: f"{type(wrong).__name__}-{np.asarray(wrong).dtype}")
+def test_observations_of_another_shape_or_type_raise(load: Load, observation: Any) -> None:
     runtime = load(crafted_policy(DISCRETE))
-    with pytest.raises(PolicyError):
-        runtime.forward(np.zeros((5, 3), np.float32))
+    with pytest.raises(PolicyError) as caught:
+        runtime.act(observation)
+    assert caught.value.code is RejectCode.WRONG_SHAPE
+    assert runtime.act(row(0, 1, 0, 0)) == (1.0,)
+
+
+def test_batches_of_another_shape_raise(load: Load) -> None:
+    runtime = load(crafted_policy(DISCRETE))
+    for shape in ((5, 3), (4,), (5, 1, 4)):
+        with pytest.raises(PolicyError):
+            runtime.forward(np.zeros(shape, np.float32))
+
+
+def test_an_observation_may_lie_anywhere_in_memory(load: Load) -> None:
+    runtime = load(crafted_policy(DISCRETE))
+    wide = np.array([0, 9, 5, 9, 1, 9, 1, 9], np.float32)[::2]
+    wide.flags.writeable = False
+    assert runtime.act(wide) == (1.0,)
 
 
 def test_a_failing_graph_raises(load: Load) -> None:
