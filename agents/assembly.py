@@ -64,7 +64,7 @@ def build_agent(
             scope=scope_of(settings),
             bus=bus,
             clock=clock,
-            verifier=Verifier(first=verifier),
+            verifier=Verifier(first=verifier, runtime=settings.execution.decisions.runtime),
             agent_id=who,
             on_step=on_step,
         ),

@@ -29,6 +29,7 @@ from bundles.manifest import (
     decode_manifest,
 )
 from bundles.registry import MAX_BUNDLE_BYTES, read_files
+from bundles.runtimes.choice import DEFAULT_RUNTIME, RuntimeName, open_runtime
 from bundles.runtimes.protocol import Actions, PolicyRuntime
 from bundles.scan import check_archive
 from bundles.signing import TrustStore, verify
@@ -101,14 +102,12 @@ def check_contents(files: Files, manifest: Manifest) -> None:
             )
 
 
-def open_policy(files: Files, manifest: Manifest) -> PolicyRuntime:
+def open_policy(files: Files, manifest: Manifest, runtime_name: RuntimeName = DEFAULT_RUNTIME) -> PolicyRuntime:
     """Scan, load, warm and run the golden vectors; return the runtime. Only for files that passed `check_contents`.
 
     Runs the policy's graph in this process: give it what the verifier process has passed, or what you trust.
     Raises BundleRefused.
     """
-    from bundles.runtimes.torchscript import TorchScriptRuntime
-
     check_archive(files[POLICY_NAME])
     vectors = decode_golden(files[GOLDEN_NAME], manifest.obs_shape)
     discrete = manifest.action_space.kind != "box"
@@ -118,7 +117,7 @@ def open_policy(files: Files, manifest: Manifest) -> PolicyRuntime:
             f"golden actions are {vectors.actions.dtype} {vectors.actions.shape}, action space {manifest.action_space}",
         )
     _check_within(vectors.actions, manifest.action_space, manifest.output_tolerance)
-    runtime = TorchScriptRuntime.load(files[POLICY_NAME], manifest.obs_shape)
+    runtime = open_runtime(runtime_name, files[POLICY_NAME], manifest.obs_shape)
     try:
         check_golden(runtime, vectors, manifest.output_tolerance)
         runtime.warm()
@@ -151,6 +150,7 @@ def load_bundle(
     allow_unsigned: bool = False,
     expected: Expectation = NO_EXPECTATION,
     max_bytes: int = MAX_BUNDLE_BYTES,
+    runtime: RuntimeName = DEFAULT_RUNTIME,
 ) -> LoadedBundle:
     """Return the bundle at `uri` (a directory or a store's address), checked, loaded and warm.
 
@@ -160,7 +160,7 @@ def load_bundle(
     files = read_files(str(uri), max_bytes)
     store = TrustStore.read(trust) if isinstance(trust, str | Path) else trust
     manifest = verify_files(files, store, expected, allow_unsigned=allow_unsigned)
-    return _loaded(files, manifest)
+    return _loaded(files, manifest, runtime)
 
 
 async def stage(
@@ -177,8 +177,8 @@ async def stage(
 ) -> LoadedBundle:
     """Return the bundle at `uri` with this digest of metadata.json, checked, loaded and warm, off the event loop.
 
-    The verifier process runs the policy first; only then the same bytes are loaded here. Raises BundleRefused, with
-    TIMED_OUT or UNREACHABLE when an outside took too long.
+    The verifier process runs the policy first; only then the same bytes are loaded here, by the same backend. Raises
+    BundleRefused, with TIMED_OUT or UNREACHABLE when an outside took too long.
     """
     try:
         files = await asyncio.wait_for(asyncio.to_thread(read_files, uri, max_bytes), read_timeout_s)
@@ -189,17 +189,17 @@ async def stage(
     )
     await verifier.check(files, verify_timeout_s)
     try:
-        return await asyncio.wait_for(asyncio.to_thread(_loaded, files, manifest), verify_timeout_s)
+        return await asyncio.wait_for(asyncio.to_thread(_loaded, files, manifest, verifier.runtime), verify_timeout_s)
     except TimeoutError as error:
         raise BundleRefused(RejectCode.TIMED_OUT, f"loading took over {verify_timeout_s:g} s") from error
 
 
-def _loaded(files: Files, manifest: Manifest) -> LoadedBundle:
+def _loaded(files: Files, manifest: Manifest, runtime: RuntimeName) -> LoadedBundle:
     return LoadedBundle(
         manifest=manifest,
         digest=hashlib.sha256(files[MANIFEST_NAME]).hexdigest(),
         bundle_id=bundle_id(manifest),
-        runtime=open_policy(files, manifest),
+        runtime=open_policy(files, manifest, runtime),
         files=files,
     )
 

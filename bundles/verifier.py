@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from bundles.errors import BundleRefused
-from bundles.verifier_process import LENGTH_BYTES, ForkedProcess, Reply
+from bundles.runtimes.choice import DEFAULT_RUNTIME, RuntimeName
+from bundles.verifier_process import LENGTH_BYTES, ForkedProcess, Reply, Request
 from messages.errors import Retryable
 from messages.status import RejectCode
 
@@ -40,13 +41,20 @@ class _Child(Struct, frozen=True, kw_only=True):
 
 
 class Verifier:
-    """Owns one child process that runs candidates one after the other; a stuck or dead one is replaced.
+    """Owns one child process that runs candidates one after the other by one backend; a stuck or dead one is replaced.
 
     `first` is a process that `fork_process` made before the event loop ran; without it the first is started as later
     ones are, by a command.
     """
 
-    def __init__(self, *, start_timeout_s: float = 60.0, first: ForkedProcess | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        start_timeout_s: float = 60.0,
+        first: ForkedProcess | None = None,
+        runtime: RuntimeName = DEFAULT_RUNTIME,
+    ) -> None:
+        self.runtime = runtime
         self._start_timeout_s = start_timeout_s
         self._first = first
         self._child: _Child | None = None
@@ -66,7 +74,7 @@ class Verifier:
         return self._child.pid if self._child is not None else None
 
     async def start(self) -> None:
-        """Return when the child has imported torch and waits. Raises VerifierUnavailable."""
+        """Return when the child has imported what it needs and waits. Raises VerifierUnavailable."""
         async with self._turn:
             await self._ready_child()
 
@@ -82,7 +90,7 @@ class Verifier:
         Only one check runs at a time. Raises BundleRefused: what the child found, TIMED_OUT (the child is killed and a
         new one started), LOAD_FAILED when the child died of it; VerifierUnavailable when there is no child.
         """
-        frame = msgspec.msgpack.encode(dict(files))
+        frame = msgspec.msgpack.encode(Request(dict(files), self.runtime))
         async with self._turn:
             child = await self._ready_child()
             try:
@@ -116,7 +124,7 @@ class Verifier:
     async def _open(self) -> _Child:
         self._is_ready = False
         forked, self._first = self._first, None
-        self._child = child = await (_start() if forked is None else _adopt(forked))
+        self._child = child = await (_start(self.runtime) if forked is None else _adopt(forked))
         return child
 
     async def _replace(self) -> None:
@@ -133,10 +141,10 @@ class Verifier:
         await asyncio.wait_for(child.wait(), _STOP_TIMEOUT_S)
 
 
-async def _start() -> _Child:
+async def _start(runtime: RuntimeName) -> _Child:
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", "from bundles.verifier_process import serve; serve()",
+            sys.executable, "-c", "import sys; from bundles.verifier_process import serve; serve(sys.argv[1])", runtime,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             cwd=_PACKAGE_ROOT,

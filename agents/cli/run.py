@@ -38,7 +38,7 @@ def run(
         client_arguments(loaded.security)  # reads the files that it names
         typer.echo(msgspec.json.format(msgspec.json.encode(shown(loaded)), indent=2).decode())
         return
-    verifier = fork_process() if "execution" in names else None
+    verifier = fork_process(loaded.execution.decisions.runtime) if "execution" in names else None
     run_async(_run(names, loaded, agent_id, verifier))
 
 

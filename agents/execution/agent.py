@@ -98,7 +98,7 @@ class ExecutionAgent:
         return self._live
 
     async def start(self) -> None:
-        await asyncio.gather(self._verifier.start(), asyncio.to_thread(prepare))
+        await asyncio.gather(self._verifier.start(), asyncio.to_thread(prepare, self._verifier.runtime))
         producer = await self._bus.producer()
         self._partitions = await self._bus.partition_count("market")
         records, self._control_to = await read_all(self._bus, ["control", "status"])

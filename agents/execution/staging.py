@@ -10,6 +10,7 @@ from bundles.errors import BundleRefused
 from bundles.features import Observer, TickRing, warm_kernel
 from bundles.loader import LoadedBundle, stage
 from bundles.manifest import Expectation
+from bundles.runtimes.choice import RuntimeName, warm_runtime
 from bundles.signing import TrustStore
 from bundles.verifier import Verifier, VerifierUnavailable
 from messages import Clock, RejectCode, Rejected, Staged
@@ -81,13 +82,12 @@ class Staging:
         return serving(loaded)
 
 
-def prepare() -> None:
-    """Import torch and compile the feature kernel: both hold the interpreter for seconds.
+def prepare(runtime: RuntimeName) -> None:
+    """Import torch, if that is the backend, and compile the kernels: it holds the interpreter for seconds.
 
     In a replica that is a member of its group already, that could cost it its shards: to be done before it joins.
     """
-    import torch  # noqa: F401 - for its effect
-
+    warm_runtime(runtime)
     warm_kernel()
 
 

@@ -73,7 +73,12 @@ def replay(records: Records, *, partitions: int, scope: Scope, config: Execution
         shard_steps = logged_steps(records("decisions", number))
         for digest in _digests(shard_steps):
             if digest not in bundles:
-                loaded = load_bundle(bundles_dir / digest, trust=scope.trust, allow_unsigned=scope.allow_unsigned)
+                loaded = load_bundle(
+                    bundles_dir / digest,
+                    trust=scope.trust,
+                    allow_unsigned=scope.allow_unsigned,
+                    runtime=config.decisions.runtime,
+                )
                 bundles[digest] = serving(loaded)
         shard = shard_of(scope, number, partitions, config, bundles)
         result = rederive(shard, shard_steps, records("market", number), records("reports", number))

@@ -57,7 +57,7 @@ class MlpRuntime:
             raise PolicyError(
                 RejectCode.WRONG_SHAPE, f"observations have shape {observations.shape}, not [B, {self._obs_shape}]"
             )
-        rows = np.ascontiguousarray(observations, dtype=np.float32).reshape(len(observations), -1)
+        rows = np.array(observations, dtype=np.float32, order="C").reshape(len(observations), -1)  # may be read-only
         outputs = np.empty((len(rows), self._program.output_size), dtype=np.float32)
         actions = np.empty((len(rows), self._program.action_size))
         if not self._run_all(self._lines, self._memory, rows, outputs, actions):
