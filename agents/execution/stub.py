@@ -1,18 +1,18 @@
 """`create_execution_agent_stub`: a bundle behind the real loader and runtime, without a bus, for trying it out."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import msgspec
 from msgspec import Struct
 
-from bundles import TorchScriptPolicy
+from bundles import TorchScriptPolicy, load_bundle
+from bundles.latency import SLO_US, Samples, sample_observations, time_calls, times_of
 from bundles.loader import LoadedBundle
+from bundles.runtimes.choice import DEFAULT_RUNTIME, RuntimeName
 from bundles.signing import TrustStore
 from messages import Clock, SystemClock
 
-DEFAULT_SLO_US = 100.0
 _WARM_CALLS = 100
 
 
@@ -20,8 +20,11 @@ class LatencyReport(Struct, frozen=True, kw_only=True):
     """Times of single calls of the policy, in microseconds. `is_compliant`: p99 is within `slo_us`."""
 
     trials: int
+    mean_us: float
     p50_us: float
+    p95_us: float
     p99_us: float
+    p999_us: float
     max_us: float
     slo_us: float
     is_compliant: bool
@@ -51,51 +54,40 @@ class ExecutionAgentStub:
         """Return (action, info) as TorchScriptPolicy.predict does."""
         return self._policy.predict(observation, deterministic=deterministic)
 
-    def validate_slo_compliance(self, num_trials: int = 1_000, *, slo_us: float = DEFAULT_SLO_US) -> LatencyReport:
-        """Time `num_trials` calls of the runtime's hot path on seeded observations, after warming."""
-        times_us = self._times_us(num_trials)
-        p50, p99 = (float(np.percentile(times_us, share)) for share in (50, 99))
-        return LatencyReport(
-            trials=len(times_us),
-            p50_us=p50,
-            p99_us=p99,
-            max_us=float(times_us.max()),
-            slo_us=slo_us,
-            is_compliant=p99 <= slo_us,
-        )
+    def validate_slo_compliance(self, num_trials: int = 1_000, *, slo_us: float = SLO_US) -> LatencyReport:
+        """Time `num_trials` calls of the runtime's `act` on seeded observations, after warming.
+
+        These are hot calls, one after the other; `tickpilot bundle bench` also measures a sparse feed.
+        Raises ValueError for less than one trial.
+        """
+        times = times_of(self._samples_us(num_trials))
+        return LatencyReport(**msgspec.structs.asdict(times), slo_us=slo_us, is_compliant=times.p99_us <= slo_us)
 
     def benchmark_against_baseline(self, baseline_latency_us: float, *, num_trials: int = 1_000) -> BaselineReport:
         """Compare the median call with a baseline's latency. Raises ValueError unless the baseline is positive."""
         if not baseline_latency_us > 0:
             raise ValueError(f"baseline_latency_us is {baseline_latency_us}, must be positive microseconds")
-        p50 = float(np.percentile(self._times_us(num_trials), 50))
+        p50 = times_of(self._samples_us(num_trials)).p50_us
         return BaselineReport(p50_us=p50, baseline_latency_us=baseline_latency_us, speedup=baseline_latency_us / p50)
 
-    def _times_us(self, num_trials: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-        if num_trials < 1:
-            raise ValueError(f"num_trials is {num_trials}, must be at least 1")
+    def _samples_us(self, num_trials: int) -> Samples:
         runtime = self.bundle.runtime
-        observations = np.random.default_rng(0).standard_normal((64, *runtime.obs_shape)).astype(np.float32)
         runtime.warm(_WARM_CALLS)
-        return np.array([_time_us(runtime.act, observations[n % 64], self._clock) for n in range(num_trials)])
+        return time_calls(runtime.act, sample_observations(runtime.obs_shape), self._clock, num_trials)
 
 
 def create_execution_agent_stub(
-    bundle_path: str | Path,
+    bundle: str | Path | LoadedBundle,
     *,
     trust: TrustStore | str | Path | None = None,
     allow_unsigned: bool = False,
+    runtime: RuntimeName = DEFAULT_RUNTIME,
     clock: Clock | None = None,
 ) -> ExecutionAgentStub:
-    """Return a stub over the bundle at `bundle_path`, loaded as Execution loads it.
+    """Return a stub over a bundle: its directory or address, loaded as Execution loads it, or one that is loaded.
 
     Raises BundleRefused as `bundles.load_bundle` does; an unsigned bundle needs `allow_unsigned=True`.
     """
-    policy = TorchScriptPolicy.load_bundle(bundle_path, trust, allow_unsigned=allow_unsigned)
-    return ExecutionAgentStub(policy, clock if clock is not None else SystemClock())
-
-
-def _time_us(act: Callable[[Any], Any], observation: Any, clock: Clock) -> float:
-    began = clock.perf_ns()
-    act(observation)
-    return (clock.perf_ns() - began) / 1e3
+    if not isinstance(bundle, LoadedBundle):
+        bundle = load_bundle(bundle, trust=trust, allow_unsigned=allow_unsigned, runtime=runtime)
+    return ExecutionAgentStub(TorchScriptPolicy(bundle), clock if clock is not None else SystemClock())

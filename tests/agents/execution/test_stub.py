@@ -37,6 +37,34 @@ def test_it_times_the_real_runtime(bundle: Path, key: SigningKey) -> None:
     assert baseline.speedup == pytest.approx(1e6 / baseline.p50_us)
 
 
+def test_a_batch_gets_an_action_for_each_row_and_sampling_is_refused(bundle: Path, key: SigningKey) -> None:
+    agent = create_execution_agent_stub(bundle, trust=TrustStore.of([key]))
+    actions, info = agent.predict(np.zeros((5, 4)))
+    assert (actions.shape, info["outputs"].shape) == ((5,), (5, 3))
+    with pytest.raises(ValueError, match="greedy"):
+        agent.predict(np.zeros(4), deterministic=False)
+
+
+def test_a_loaded_bundle_will_do_and_so_will_another_runtime(bundle: Path, key: SigningKey) -> None:
+    loaded = create_execution_agent_stub(bundle, trust=TrustStore.of([key]), runtime="mlp").bundle
+    agent = create_execution_agent_stub(loaded)
+    assert agent.bundle is loaded
+    assert agent.validate_slo_compliance(10).trials == 10
+
+
+def test_its_figures_come_from_the_clock_that_it_is_given(bundle: Path, key: SigningKey) -> None:
+    class Ticking(SystemClock):
+        now = 0
+
+        def perf_ns(self) -> int:
+            self.now += 2_000
+            return self.now
+
+    report = create_execution_agent_stub(bundle, trust=TrustStore.of([key]), clock=Ticking()).validate_slo_compliance(7)
+    assert (report.mean_us, report.p50_us, report.p99_us, report.p999_us, report.max_us) == (2.0,) * 5
+    assert (report.slo_us, report.is_compliant) == (100.0, True)
+
+
 def test_nonsense_is_refused(bundle: Path, key: SigningKey) -> None:
     agent = create_execution_agent_stub(bundle, trust=TrustStore.of([key]))
     with pytest.raises(ValueError, match="num_trials"):
