@@ -6,6 +6,7 @@ import pytest
 from agents.execution.stub import create_execution_agent_stub
 from bundles.errors import BundleRefused
 from bundles.signing import SigningKey, TrustStore
+from messages import SystemClock
 from tests.bundles.samples import export_sample
 
 
