@@ -1,6 +1,8 @@
 """Clusters for tests of the bus: several clients on one set of topics, in memory or on a real Kafka."""
 
 import asyncio
+import gc
+import warnings
 from collections.abc import Sequence
 from typing import Protocol
 from uuid import uuid4
@@ -74,6 +76,11 @@ class KafkaCluster:
     async def stop(self) -> None:
         for bus in self._buses:
             await bus.stop()
+        with warnings.catch_warnings():
+            # aiokafka forgets a connection when it is cancelled between connecting and the first answer.
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect(1)
+            await asyncio.sleep(0)
 
 
 async def create(bus: Bus, *topics: str) -> None:

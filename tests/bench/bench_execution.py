@@ -1,4 +1,4 @@
-"""One decision, tick bytes in to order bytes out, against the bare frozen forward of the same policy.
+"""One decision, tick bytes in to order bytes out, against the bare frozen forward of the same 64x64 policy.
 
 Rounds alternate between the two in one process; medians over the rounds.
 """
@@ -7,20 +7,22 @@ import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter_ns
+from typing import Any, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
 from agents.assembly import scope_of
-from agents.demo.baseline import make_baseline
 from agents.demo.plan import STRATEGY, DemoOptions, DemoPlan, environment_of, make_plan
 from agents.execution.scope import shard_of
 from agents.execution.shard import Shard
 from agents.execution.staging import serving
 from agents.execution.step import ServingBundle
 from agents.settings import parse_settings
+from bundles.export import export_module
 from bundles.loader import load_bundle
+from bundles.runtimes.choice import RuntimeName
 from bundles.signing import SigningKey, TrustStore
 from messages import LogStarted, Order, Record, Step, encode
 from messages.bus.partitioner import partition_of
@@ -29,19 +31,54 @@ from tests import builders
 from tests.bench.measure import median, percentile, report, result
 
 ROUNDS, STEPS = 7, 6_000
+RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 
 
-def make_bundle(plan: DemoPlan, home: Path) -> ServingBundle:
+def layers(inputs: int, outputs: int) -> tuple[torch.nn.Module, torch.nn.Module]:
+    return torch.nn.Linear(inputs, outputs), torch.nn.ReLU()
+
+
+def network(size: int) -> torch.nn.Module:
+    """64x64 with the weights of a policy that has an opinion: it changes its mind now and then."""
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(4)
+            self.layers = torch.nn.Sequential(
+                torch.nn.Linear(size, 64),
+                torch.nn.ReLU(),
+                torch.nn.Linear(64, 64),
+                torch.nn.ReLU(),
+                torch.nn.Linear(64, 3),
+            )
+
+        def forward(self, observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            scores = self.layers(observations)
+            return scores.argmax(dim=1), scores
+
+    return Network()
+
+
+def make_bundles(plan: DemoPlan, home: Path) -> dict[RuntimeName, ServingBundle]:
+    """The same bundle, served by each backend."""
     key = SigningKey.generate()
-    directory = make_baseline(
-        home,
+    environment = environment_of(plan)
+    directory = export_module(
+        network(environment.features.size),
+        out_dir=home,
+        obs_shape=(environment.features.size,),
         strategy=STRATEGY,
         instruments=plan.settings.strategies[STRATEGY],
-        environment=environment_of(plan),
+        features=environment.features,
+        actions=environment.actions,
+        sequence=1,
         created=1,
         key=key,
+        run_name="network",
     )
-    return serving(load_bundle(directory, trust=TrustStore.of([key])))
+    trust = TrustStore.of([key])
+    return {name: serving(load_bundle(directory, trust=trust, runtime=name)) for name in RUNTIMES}
 
 
 def live_shard(plan: DemoPlan, bundle: ServingBundle) -> Shard:
@@ -117,30 +154,42 @@ def bare_round(bundle: ServingBundle, size: int) -> list[float]:
     return samples
 
 
+def figures(name: RuntimeName, rounds: list[tuple[list[float], list[float]]], bare: dict[int, float]) -> list[Any]:
+    """Medians over the rounds, against the bare call's."""
+    quiet, ordered = [quiet for quiet, _ in rounds], [ordered for _, ordered in rounds]
+    parts = (("without order", quiet, 50, 1.25), ("with order", ordered, 50, 1.5), ("without order", quiet, 99, 1.5))
+    results = []
+    for what, samples, percent, most in parts:
+        value = median([percentile(times, percent) for times in samples])
+        results.append(
+            result(
+                f"decision {what}, {name}, p{percent}",
+                value,
+                "us",
+                baseline=bare[percent],
+                target=f"<= {most}x",
+                passed=value <= most * bare[percent],
+            )
+        )
+    return results
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         (Path(home) / "trust").mkdir()
         always = parse_settings({"trainer": {"environment": {"actions": {"kind": "levels", "max_position": 1.0}}}})
         plan = make_plan(DemoOptions(ticks=STEPS), Path(home), always)
-        bundle, records = make_bundle(plan, Path(home)), market(plan)
-        assert bundle.observer is not None
-        rounds = []
+        bundles, records = make_bundles(plan, Path(home)), market(plan)
+        observer = bundles["torchscript"].observer
+        assert observer is not None
+        bare: list[list[float]] = []
+        rounds: dict[RuntimeName, list[tuple[list[float], list[float]]]] = {name: [] for name in RUNTIMES}
         for _ in range(ROUNDS):
-            bare = bare_round(bundle, bundle.observer.size)
-            rounds.append((bare, *one_round(live_shard(plan, bundle), records)))
-    bare_p50 = median([percentile(bare, 50) for bare, _, _ in rounds])
-    bare_p99 = median([percentile(bare, 99) for bare, _, _ in rounds])
-    quiet_p50 = median([percentile(quiet, 50) for _, quiet, _ in rounds])
-    quiet_p99 = median([percentile(quiet, 99) for _, quiet, _ in rounds])
-    ordered_p50 = median([percentile(ordered, 50) for _, _, ordered in rounds if ordered])
-    report(
-        "execution",
-        [
-            result("decision without order, p50", quiet_p50, "us", baseline=bare_p50),
-            result("decision without order, p99", quiet_p99, "us", baseline=bare_p99),
-            result("decision with order, p50", ordered_p50, "us", baseline=bare_p50),
-        ],
-    )
+            bare.append(bare_round(bundles["torchscript"], observer.size))
+            for name, bundle in bundles.items():
+                rounds[name].append(one_round(live_shard(plan, bundle), records))
+    calls = {percent: median([percentile(times, percent) for times in bare]) for percent in (50, 99)}
+    report("execution", [line for name in RUNTIMES for line in figures(name, rounds[name], calls)])
 
 
 main()
