@@ -131,12 +131,26 @@ Check = Callable[[Any], None]
 def _finite_checks(kind: type[Struct]) -> tuple[Check, ...]:
     hints = get_type_hints(kind)
     plain = [name for name, hint in hints.items() if hint is float]
-    nested = [name for name, hint in hints.items() if hint is not float and _may_hold_floats(hint)]
-    return (*([_plain_check(kind, plain)] if plain else []), *(_nested_check(kind, name) for name in nested))
+    optional = [name for name, hint in hints.items() if hint == float | None]
+    nested = [
+        name for name, hint in hints.items() if name not in {*plain, *optional} and _may_hold_floats(hint, frozenset())
+    ]
+    return (
+        *([_plain_check(kind, plain)] if plain else []),
+        *(_optional_check(kind, name) for name in optional),
+        *(_nested_check(kind, name) for name in nested),
+    )
 
 
-def _may_hold_floats(hint: Any) -> bool:
-    return any(leaf is float or (isinstance(leaf, type) and issubclass(leaf, Struct)) for leaf in _leaves(hint))
+def _may_hold_floats(hint: Any, above: frozenset[type]) -> bool:
+    for leaf in _leaves(hint):
+        if leaf is float:
+            return True
+        if isinstance(leaf, type) and issubclass(leaf, Struct) and leaf not in above:
+            hints = get_type_hints(leaf).values()
+            if any(_may_hold_floats(inner, above | {leaf}) for inner in hints):
+                return True
+    return False
 
 
 def _plain_check(kind: type[Struct], names: Sequence[str]) -> Check:
@@ -150,6 +164,17 @@ def _plain_check(kind: type[Struct], names: Sequence[str]) -> Check:
                     raise NotFinite(kind.__name__, name, value)
 
     return check_plain
+
+
+def _optional_check(kind: type[Struct], name: str) -> Check:
+    value_of = attrgetter(name)
+
+    def check_optional(message: Any) -> None:
+        value = value_of(message)
+        if value is not None and not isfinite(value):
+            raise NotFinite(kind.__name__, name, value)
+
+    return check_optional
 
 
 def _nested_check(kind: type[Struct], name: str) -> Check:

@@ -47,14 +47,13 @@ class OpenOrders:
         """Return the open orders of an instrument, oldest first."""
         return self._by_instrument.get(instrument, {}).values()
 
-    def add(self, order: Order, instrument: Instrument, now_ns: int) -> None:
-        """An order goes out."""
-        lots = instrument.lots(order.quantity)
+    def add(self, order: Order, lots: int, now_ns: int) -> None:
+        """An order of so many lots goes out."""
         self._by_instrument.setdefault(order.instrument, {})[order.order_id] = OpenOrder(
             order_id=order.order_id,
             instrument=order.instrument,
             sign=1 if order.side == "buy" else -1,
-            lots=lots or 0,
+            lots=lots,
             sent_ns=now_ns,
         )
 

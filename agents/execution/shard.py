@@ -209,7 +209,7 @@ class Shard:
         if proposal is None:
             return decision, None
         order = self._order(desk, proposal, record, now_ns)
-        self._sent(order, now_ns)
+        self._ordered(order, proposal, now_ns)
         return decision, order
 
     def _aged(self, record: Record, now_ns: int) -> int:
@@ -262,17 +262,20 @@ class Shard:
         return cancels
 
     def _sent(self, message: Order | Cancel, now_ns: int) -> None:
-        self._next_seq = message.seq + 1
         if isinstance(message, Cancel):
+            self._next_seq = message.seq + 1
             self._open.cancel_asked(message)
             self._gate.record_cancel(now_ns)
             return
-        desk = self._desks[message.instrument]
-        desk.orders_of_source = desk.orders_of_source + 1 if desk.source == message.source.offset else 1
-        desk.source = message.source.offset
-        instrument = desk.instrument
-        self._open.add(message, instrument, now_ns)
-        self._gate.record(proposal_of(message, instrument), desk.mark_ticks_doubled, now_ns)
+        self._ordered(message, proposal_of(message, self._desks[message.instrument].instrument), now_ns)
+
+    def _ordered(self, order: Order, proposal: Proposal, now_ns: int) -> None:
+        self._next_seq = order.seq + 1
+        desk = self._desks[order.instrument]
+        desk.orders_of_source = desk.orders_of_source + 1 if desk.source == order.source.offset else 1
+        desk.source = order.source.offset
+        self._open.add(order, proposal.lots, now_ns)
+        self._gate.record(proposal, desk.mark_ticks_doubled, now_ns)
 
     def _decided(self, desk: Desk, decision: Decision) -> None:
         """Count policy errors; too many in a row bring the previous bundle back, or none: then the desk goes flat."""

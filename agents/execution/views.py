@@ -48,10 +48,10 @@ def view_of(
 
 def _exposure(desk: Desk, ledger: Ledger, orders: OpenOrders) -> tuple[int, int]:
     """Return the desk's signed value (1e-9) with all open sells filled, and with all open buys filled."""
-    name, doubled = desk.instrument.instrument, desk.mark_ticks_doubled
+    name = desk.instrument.instrument
     position = ledger.position_lots(name)
     buy, sell = orders.in_flight(name)
-    if doubled is None or not (position or buy or sell):
+    if not (position or buy or sell) or (doubled := desk.mark_ticks_doubled) is None:
         return 0, 0
     half_value = doubled * desk.instrument.nanos_per_tick_lot
     return (position - sell) * half_value // 2, (position + buy) * half_value // 2

@@ -65,6 +65,7 @@ class View(Struct, frozen=True, kw_only=True):
 
 Content = tuple[str, str, str, int, int | None]
 Pair = tuple[str, str]
+_NOTHING: dict[Content, int] = {}
 
 
 class GateState(Struct, frozen=True, kw_only=True):
@@ -83,7 +84,7 @@ class Gate:
         self._instruments = instruments
         self._rules = RuleBook(limits, instruments)
         self._rate = RateWindow()
-        self._contents: dict[Content, int] = {}
+        self._contents: dict[Pair, dict[Content, int]] = {}
         self._executions: dict[Pair, Executions] = {}
         self._references: dict[str, Extremes] = {}
 
@@ -147,7 +148,7 @@ class Gate:
         limits = rules.limits
         if view.open_orders >= limits.max_open_orders:
             return _denial(DenialCode.MAX_OPEN_ORDERS, limits.max_open_orders, view.open_orders + 1)
-        last_ns = self._contents.get(_content(proposal))
+        last_ns = self._contents.get((proposal.strategy, proposal.instrument), _NOTHING).get(_content(proposal))
         if last_ns is not None and now_ns - last_ns < rules.duplicate_ns:
             return _denial(DenialCode.DUPLICATE, limits.duplicate_window_ms, (now_ns - last_ns) / _MILLI)
         if not exits and self.is_latched(proposal.strategy, proposal.instrument):
@@ -162,23 +163,24 @@ class Gate:
         if rules is None or twice_mid is None:
             return
         self._rate.add(now_ns)
-        self._remember_content(_content(proposal), rules.duplicate_ns, now_ns)
-        executions = self._executions.setdefault((proposal.strategy, proposal.instrument), Executions())
+        pair = proposal.strategy, proposal.instrument
+        self._remember_content(pair, _content(proposal), rules.duplicate_ns, now_ns)
+        executions = self._executions.get(pair) or self._executions.setdefault(pair, Executions())
         executions.add(rules.limits.max_repeated_executions, rules.repeated_ns, now_ns)
-        references = self._references.setdefault(proposal.instrument, Extremes())
+        name = proposal.instrument
+        references = self._references.get(name) or self._references.setdefault(name, Extremes())
         references.add(twice_mid, rules.collar_period_ns, now_ns)
 
     def record_cancel(self, now_ns: int) -> None:
         """Count a cancel as a message; cancels are never blocked."""
         self._rate.add(now_ns)
 
-    def _remember_content(self, content: Content, window_ns: int, now_ns: int) -> None:
-        contents = self._contents
+    def _remember_content(self, pair: Pair, content: Content, window_ns: int, now_ns: int) -> None:
+        contents = self._contents.setdefault(pair, {})
         contents.pop(content, None)
         contents[content] = now_ns
-        # Only this pair's: another may have a longer window.
-        for old in [key for key, ts_ns in contents.items() if key[:2] == content[:2] and now_ns - ts_ns >= window_ns]:
-            del contents[old]
+        while (oldest := next(iter(contents))) is not content and now_ns - contents[oldest] >= window_ns:
+            del contents[oldest]
 
     def is_latched(self, strategy: str, instrument: str) -> bool:
         """Whether the repeated-execution throttle has closed: it halts the pair until a person calls for `release`."""
@@ -193,7 +195,7 @@ class Gate:
         """Return the windows, equal for equal histories."""
         return GateState(
             messages_ns=self._rate.snapshot(),
-            contents=tuple(self._contents.items()),
+            contents=tuple(item for _, contents in sorted(self._contents.items()) for item in contents.items()),
             executions=tuple((pair, e.snapshot(), e.is_latched) for pair, e in sorted(self._executions.items())),
             references=tuple((name, tuple(r.highs), tuple(r.lows)) for name, r in sorted(self._references.items())),
         )
@@ -203,7 +205,8 @@ class Gate:
         """Return a gate with those windows."""
         gate = cls(limits, instruments)
         gate._rate = RateWindow(state.messages_ns)
-        gate._contents = dict(state.contents)
+        for content, ts_ns in state.contents:
+            gate._contents.setdefault(content[:2], {})[content] = ts_ns
         gate._executions = {pair: Executions(times, is_latched=latched) for pair, times, latched in state.executions}
         gate._references = {name: Extremes(highs, lows) for name, highs, lows in state.references}
         return gate

@@ -48,7 +48,13 @@ class Instrument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     def ticks(self, price: float) -> int | None:
         """Return the price in whole steps, or None when it is not on the grid, or beyond MAX_STEPS."""
-        return _on_grid(price / self.price_step)
+        steps = price / self.price_step
+        if (
+            -MAX_STEPS <= steps <= MAX_STEPS
+            and -_GRID_TOLERANCE <= steps - (nearest := round(steps)) <= _GRID_TOLERANCE
+        ):
+            return nearest  # nearly always, and cheap: this is the hot path
+        return _on_grid(steps)
 
     def lots(self, quantity: float) -> int | None:
         """Return the quantity in whole steps, or None when it is not on the grid, or beyond MAX_STEPS."""
@@ -98,9 +104,7 @@ def _on_grid(steps: float) -> int | None:
     if not -MAX_STEPS <= steps <= MAX_STEPS:
         return None
     nearest = round(steps)
-    if -_GRID_TOLERANCE <= steps - nearest <= _GRID_TOLERANCE:  # nearly always, and cheap: this is the hot path
-        return nearest
-    return nearest if abs(steps - nearest) <= _GRID_TOLERANCE * abs(steps) * 1e-6 else None
+    return nearest if abs(steps - nearest) <= _GRID_TOLERANCE * max(1.0, abs(steps) * 1e-6) else None
 
 
 def instruments_by_name(instruments: Iterable[Instrument]) -> dict[str, Instrument]:

@@ -107,6 +107,7 @@ class Ledger:
         # Partition -> offset up to which finished orders may have been forgotten: reports on them are never booked.
         self._forgotten: dict[int, int] = {}
         self._marks: dict[str, int] = {}
+        self._averages: dict[str, float] = {}  # computed at the first question, until the next trade
 
     def apply(self, report: ExecutionReport) -> Fill | None:
         """Book what the report adds to what is known of its order; None when that is nothing.
@@ -194,6 +195,7 @@ class Ledger:
             strategy, instrument, held.lots + lots, cost, held.realized_nanos + realized, held.fee_nanos + fee_nanos
         )
         self._lots[instrument] = self._lots.get(instrument, 0) + lots
+        self._averages.pop(instrument, None)
         self.cash_nanos -= value_nanos + fee_nanos
         return realized
 
@@ -256,8 +258,11 @@ class Ledger:
         lots = self.position_lots(instrument)
         if lots == 0:
             return None
-        reference = self._instruments[instrument]
-        return self.cost_nanos(instrument) / (lots * reference.nanos_per_tick_lot) * reference.price_step
+        if (known := self._averages.get(instrument)) is None:
+            reference = self._instruments[instrument]
+            known = self.cost_nanos(instrument) / (lots * reference.nanos_per_tick_lot) * reference.price_step
+            self._averages[instrument] = known
+        return known
 
     def cost_nanos(self, instrument: str) -> int:
         """Return the signed cost of the position over all strategies."""

@@ -19,6 +19,7 @@ from agents.execution.scope import shard_of
 from agents.execution.shard import Shard
 from agents.execution.staging import serving
 from agents.execution.step import ServingBundle
+from agents.lifecycle.garbage import calm_garbage_collector
 from agents.settings import parse_settings
 from bundles.export import export_module
 from bundles.loader import load_bundle
@@ -182,6 +183,7 @@ def main() -> None:
         bundles, records = make_bundles(plan, Path(home)), market(plan)
         observer = bundles["torchscript"].observer
         assert observer is not None
+        calm_garbage_collector()  # as every process of agents does
         bare: list[list[float]] = []
         rounds: dict[RuntimeName, list[tuple[list[float], list[float]]]] = {name: [] for name in RUNTIMES}
         for _ in range(ROUNDS):
