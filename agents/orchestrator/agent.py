@@ -14,7 +14,7 @@ from agents.orchestrator.fleet import Fleet
 from agents.orchestrator.rollout import Candidate, RolloutState, Trigger, move
 from bundles.errors import BundleRefused
 from bundles.loader import verify_files
-from bundles.manifest import Expectation, Manifest
+from bundles.manifest import Expectation, Manifest, bundle_id
 from bundles.registry import read_files
 from bundles.signing import TrustStore
 from messages import (
@@ -92,6 +92,7 @@ class OrchestratorAgent:
         )
 
     async def _follow(self, consumer: Consumer, pending: list[Record]) -> None:
+        await self._recall_sequences()
         while pending:
             await self._announced(pending[0])
             del pending[0]
@@ -125,6 +126,16 @@ class OrchestratorAgent:
             else:
                 pending.append(record)
         return pending
+
+    async def _recall_sequences(self) -> None:
+        """What was announced of a bundle may be forged: its sequence is what is signed, as far as it can be read."""
+        for strategy, rollout in self._fold.rollouts.items():
+            try:
+                manifest = await self._verified(rollout.uri, rollout.sha256, Expectation(strategy=strategy))
+            except BundleRefused as refusal:
+                _log.warning("the sequence of bundle %s is taken from its announcement: %s", rollout.bundle_id, refusal)
+            else:
+                self._sequences[strategy] = manifest.sequence
 
     async def _take(self, record: Record) -> None:
         match record.topic:
@@ -166,24 +177,30 @@ class OrchestratorAgent:
         )
         await self._write(rollout)
 
-    async def _accept(self, ready: BundleReady) -> Manifest:
+    async def _accept(self, ready: BundleReady) -> None:
         """Judge what only an announcement is judged by: expiry and sequence; and what is cheap to know early."""
         instruments = self._instruments(ready.strategy)
         if not instruments:
             raise BundleRefused(RejectCode.WRONG_STRATEGY, f"no instrument is traded by strategy {ready.strategy!r}")
-        try:
-            files = await asyncio.wait_for(asyncio.to_thread(read_files, ready.uri), READ_TIMEOUT_S)
-        except TimeoutError as error:
-            raise BundleRefused(
-                RejectCode.UNREACHABLE, f"{ready.uri} was not read within {READ_TIMEOUT_S} s"
-            ) from error
         expected = Expectation(
             strategy=ready.strategy,
             instruments=instruments,
             now_ns=self._clock.now_ns(),
             min_sequence=self._sequences.get(ready.strategy, -1) + 1,
         )
-        return verify_files(files, self._trust, expected, sha256=ready.sha256, allow_unsigned=self._allow_unsigned)
+        manifest = await self._verified(ready.uri, ready.sha256, expected)
+        signed, announced = (manifest.sequence, bundle_id(manifest)), (ready.sequence, ready.bundle_id)
+        if signed != announced:
+            raise BundleRefused(
+                RejectCode.BAD_METADATA, f"its sequence and bundle id are {signed}, announced were {announced}"
+            )
+
+    async def _verified(self, uri: str, sha256: str, expected: Expectation) -> Manifest:
+        try:
+            files = await asyncio.wait_for(asyncio.to_thread(read_files, uri), READ_TIMEOUT_S)
+        except TimeoutError as error:
+            raise BundleRefused(RejectCode.UNREACHABLE, f"{uri} was not read within {READ_TIMEOUT_S} s") from error
+        return verify_files(files, self._trust, expected, sha256=sha256, allow_unsigned=self._allow_unsigned)
 
     def _instruments(self, strategy: str) -> tuple[str, ...]:
         return tuple(sorted(name for name, traded_by in self._strategies.items() if traded_by == strategy))

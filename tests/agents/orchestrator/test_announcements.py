@@ -152,6 +152,42 @@ async def test_an_older_sequence_is_still_refused_after_a_restart(world: World) 
     assert await world.refusal() is RejectCode.OLD_SEQUENCE
 
 
+async def test_an_announcement_that_says_other_than_what_is_signed_is_refused(world: World) -> None:
+    bundle = world.made(7)
+    for lie in ({"sequence": 2**62}, {"sequence": 0}, {"bundle_id": "another"}):
+        world.announce(bundle, **lie)
+        assert await world.refusal() is RejectCode.BAD_METADATA
+    world.announce(bundle)
+    assert await world.accepted() == bundle.digest
+
+
+@pytest.mark.parametrize("sequence", [0, 2**62])
+async def test_after_a_restart_a_forged_announcement_of_what_is_live_neither_opens_nor_shuts_the_door(
+    world: World, sequence: int
+) -> None:
+    old, live, new = (world.made(sequence) for sequence in (7, 8, 9))
+    world.announce(live)
+    assert await world.accepted() == live.digest
+    await world.stop()
+    world.announce(live, sequence=sequence, bundle_id="forged")
+    await world.start()
+    world.announce(old)
+    assert await world.refusal() is RejectCode.OLD_SEQUENCE
+    world.announce(new)
+    assert await world.accepted() == new.digest
+
+
+async def test_after_a_restart_without_its_store_the_announced_sequence_has_to_do(world: World) -> None:
+    old, live = world.made(7), world.made(8)
+    world.announce(live)
+    assert await world.accepted() == live.digest
+    await world.stop()
+    (world.home / "bundle-8").rename(world.home / "away")
+    await world.start()
+    world.announce(old)
+    assert await world.refusal() is RejectCode.OLD_SEQUENCE
+
+
 async def test_an_expired_bundle_is_refused(world: World) -> None:
     world.announce(world.made(7, expires=CREATED + 1))
     assert await world.refusal() is RejectCode.EXPIRED
