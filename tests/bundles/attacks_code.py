@@ -78,7 +78,10 @@ def bomb(_: Prey) -> bytes:
 @cache
 def _bomb() -> bytes:  # takes seconds to make
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as made, made.open(archive.DATA_NAME, "w") as entry:
+    with (
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as made,
+        made.open(archive.DATA_NAME, "w") as entry,
+    ):
         for _megabyte in range(1024):
             entry.write(bytes(2**20))
     return buffer.getvalue()

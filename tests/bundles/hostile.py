@@ -16,6 +16,7 @@ from msgspec import Struct
 from bundles.errors import BundleRefused
 from bundles.loader import NO_EXPECTATION, load_bundle, stage
 from bundles.manifest import MANIFEST_NAME, Expectation
+from bundles.runtimes.choice import DEFAULT_RUNTIME, RuntimeName
 from bundles.signing import SigningKey, TrustStore
 from bundles.verifier import Verifier
 from messages import RejectCode
@@ -169,11 +170,11 @@ def place(attack: Attack, prey: Prey) -> str:
     return str(write_all(prey.room / "bundle", made))
 
 
-def loaded_refusal(attack: Attack, prey: Prey) -> RejectCode:
-    """Take the road of `load_bundle`."""
+def loaded_refusal(attack: Attack, prey: Prey, runtime: RuntimeName = DEFAULT_RUNTIME) -> RejectCode:
+    """Take the road of `load_bundle`, by this backend."""
     uri = place(attack, prey)
     with watch(prey.room) as found, pytest.raises(BundleRefused) as caught:
-        load_bundle(uri, trust=attack.trust(prey), expected=attack.expected)
+        load_bundle(uri, trust=attack.trust(prey), expected=attack.expected, runtime=runtime)
     check_bounds(found, attack.name)
     assert found.graph_loads <= attack.loads, "loaded before it was verified"
     return caught.value.code

@@ -76,6 +76,13 @@ async def test_staging_refuses_it(attack: Attack, prey: Prey, verifier: Verifier
     assert await staged_refusal(attack, prey, verifier) is attack.code
 
 
+@pytest.mark.parametrize("attack", CODE_ATTACKS, ids=lambda attack: attack.name)
+async def test_the_compiled_backend_refuses_it_too(attack: Attack, prey: Prey, bundle: Path) -> None:
+    """What it can't be bothered to run, because it is no chain of layers, is refused for that."""
+    load_bundle(bundle, trust=prey.trust, runtime="mlp")
+    assert loaded_refusal(attack, prey, "mlp") in {attack.code, RejectCode.LOAD_FAILED}
+
+
 async def test_a_file_replaced_between_verification_and_load_is_never_read(prey: Prey, verifier: Verifier) -> None:
     directory = write_all(prey.room / "bundle", prey.files)
     loaded = load_bundle(directory, trust=prey.trust)
