@@ -26,7 +26,8 @@ class ActionError(Refused):
 class ActionMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What an action means.
 
-    `levels`: the action is an index into `levels`, the wanted fractions of `max_position` (units, > 0).
+    `levels`: the action is an index into `levels`, the wanted fractions of `max_position` (units, > 0); null: keep the
+    position.
     `continuous`: the action is the fraction itself, from -1 (fully short) to 1 (fully long); beyond, it is clipped.
     Changes of the position smaller than `dead_band` (units) are not made; no decision changes it by more than
     `max_change` (units; null: no bound). `limit_offset_ticks` from the touch, into the book when positive, is for
@@ -35,7 +36,7 @@ class ActionMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     kind: Literal["levels", "continuous"]
     max_position: Annotated[float, Meta(gt=0)]
-    levels: tuple[SignedFraction, ...] = (-1.0, 0.0, 1.0)
+    levels: tuple[SignedFraction | None, ...] = (-1.0, 0.0, 1.0)
     dead_band: Annotated[float, Meta(ge=0)] = 0.0
     max_change: Annotated[float, Meta(gt=0)] | None = None
     decide_every: Annotated[int, Meta(ge=1)] = 1
@@ -43,8 +44,8 @@ class ActionMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     time_in_force: TimeInForce = "IOC"
     limit_offset_ticks: int = 0
 
-    def fraction(self, action: tuple[float, ...]) -> float:
-        """Return the wanted fraction of `max_position`.
+    def fraction(self, action: tuple[float, ...]) -> float | None:
+        """Return the wanted fraction of `max_position`; None: whatever it is now.
 
         Raises ActionError when the action isn't one finite number, or is no index of a level.
         """
@@ -66,6 +67,8 @@ class ActionMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Fractions of a lot are cut off toward zero. Raises ActionError as `fraction` does.
         """
         wanted = self.fraction(action)
+        if wanted is None:
+            return current_lots
         whole = _lots(self.max_position, quantity_step)
         exact = wanted * whole
         # A product that misses a whole lot by rounding alone is that lot.

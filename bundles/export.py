@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from bundles.actions import ActionMapping
+from bundles.additions import clamped, decided_or, hesitant, with_doubt
 from bundles.archive import canonical
 from bundles.errors import BundleRefused, ExportFailed, PolicyError
 from bundles.features import FeatureSpec
@@ -30,7 +31,7 @@ from bundles.manifest import (
     Space,
     encode_manifest,
 )
-from bundles.proof import MIN_PROOF_OBSERVATIONS, Answers, Array, Proof, probe_observations, prove
+from bundles.proof import MIN_PROOF_OBSERVATIONS, Acts, Answers, Array, Proof, action_range, probe_observations, prove
 from bundles.scan import check_archive
 from bundles.signing import SigningKey, sign
 
@@ -38,14 +39,16 @@ from bundles.signing import SigningKey, sign
 class BundleFacts(TypedDict):
     """What a bundle says of itself and the model can't know. `created`, `expires` in ns UTC.
 
-    `key` None leaves it unsigned. `observations` float32 [N, ...]: real ones, for the statistics, the proof and the
-    golden vectors; made-up ones fill up.
+    `key` None leaves it unsigned. `actions` None: they mean no position, and only `predict` serves the bundle.
+    `min_confidence`: a discrete action whose probability (softmax of the outputs) is not so far above the next one's
+    becomes the level after the last, null: keep the position. `observations` float32 [N, ...]: real ones, for the
+    statistics, the proof and the golden vectors; made-up ones fill up.
     """
 
     strategy: str
     instruments: tuple[str, ...]
     features: FeatureSpec | None
-    actions: ActionMapping
+    actions: ActionMapping | None
     sequence: int
     created: int
     key: SigningKey | None
@@ -57,27 +60,39 @@ class BundleFacts(TypedDict):
     evaluation: NotRequired[Mapping[str, float]]
     observations: NotRequired[Array | None]
     proof_observations: NotRequired[int]
+    min_confidence: NotRequired[float]
 
 
 def export_policy(model: Any, *, out_dir: str | Path, vec_normalize: Any = None, **facts: Unpack[BundleFacts]) -> Path:
     """Write a Stable-Baselines3 model (DQN, PPO, A2C, SAC, TD3) as a bundle and return its directory.
 
-    The directory is `out_dir`/`run_name`, whole or not there. `vec_normalize`, the training VecNormalize, goes into
-    the graph. The policy is compared with `model.predict(deterministic=True)` on at least 10,000 observations;
-    discrete actions must all be equal. The same model, facts and `created` give the same bytes.
-    Raises ExportFailed, and BundleRefused BAD_METADATA or WRONG_SHAPE for facts that contradict the model.
+    The directory is `out_dir`/`run_name`, whole or not there. `vec_normalize`, the training VecNormalize, goes into the
+    graph. The policy is compared with `model.predict(deterministic=True)` on at least 10,000 observations: discrete
+    actions must all be equal, continuous ones to the bit one by one, and to 1e-6 of their range in batches. The same
+    model, facts and `created` give the same bytes. Raises ExportFailed, and BundleRefused BAD_METADATA or WRONG_SHAPE
+    for facts that contradict the model.
     """
     from bundles.stable_baselines import greedy_module, predictions, space_of
 
-    module = greedy_module(model, vec_normalize)
-    predict, eager = predictions(model, vec_normalize), _eager(module)
+    module, action_space = greedy_module(model, vec_normalize), space_of(model.action_space)
+    predict = predictions(model, vec_normalize)
+    if (threshold := facts.get("min_confidence")) is not None:
+        module, action_space, facts = _hesitant(module, action_space, threshold, facts)
+    eager = _eager(module)
+
+    def answers(observations: Array) -> tuple[Array, Array]:
+        actions, outputs = eager(observations)
+        decided = predict(observations)
+        return (decided if threshold is None else decided_or(action_space.n[0] - 1, decided, actions)), outputs
+
     scale: tuple[Any, Any] = (0.0, 1.0)
     if vec_normalize is not None and vec_normalize.norm_obs:
         scale = (vec_normalize.obs_rms.mean, np.sqrt(vec_normalize.obs_rms.var))
     return _export(
         module,
-        answers=lambda observations: (predict(observations), eager(observations)[1]),
-        spaces=(space_of(model.observation_space), space_of(model.action_space)),
+        answers=answers,
+        exact=predict,
+        spaces=(space_of(model.observation_space), action_space),
         names=(type(model).__name__.lower(), "stable-baselines3"),
         scale=scale,
         out_dir=Path(out_dir),
@@ -91,23 +106,28 @@ def export_module(
     out_dir: str | Path,
     obs_shape: tuple[int, ...],
     algo: str = "module",
+    action_space: Space | None = None,
     **facts: Unpack[BundleFacts],
 ) -> Path:
     """Write any torch module with forward(obs float32 [B, *obs_shape]) -> (action, outputs) as `export_policy` does.
 
-    `action` is int64 [B], an index of `actions.levels`, or float32 [B, k]; `outputs` float32 [B, k]. The module is
-    traced: its forward must be one line of tensor maths, without branches on values. The proof compares the exported
-    graph with the module itself. Raises ExportFailed, and BundleRefused for facts that contradict the module.
+    `action` is int64 [B], an index of `actions.levels`, int64 [B, k], or float32 [B, k]; `outputs` float32 [B, k].
+    `action_space` says more than the dtype: a `hybrid` has indices in its first columns and numbers in the others, and
+    what has bounds is clamped to them in the graph. The module is traced: its forward must be one line of tensor maths,
+    without branches on values. The proof compares the exported graph with the module itself. Raises ExportFailed, and
+    BundleRefused for facts that contradict the module.
     """
+    if action_space is None:
+        action_space = _action_space_of(module, obs_shape, facts["actions"])
+    elif action_space.low is not None and action_space.high is not None:
+        module = clamped(module, action_space)
+    if (threshold := facts.get("min_confidence")) is not None:
+        module, action_space, facts = _hesitant(module, action_space, threshold, facts)
     eager = _eager(module)
-    actions, _ = eager(np.zeros((2, *obs_shape), np.float32))
-    if actions.dtype.kind == "i":
-        action_space = Space(kind="discrete", dtype="int64", n=(len(facts["actions"].levels),))
-    else:
-        action_space = Space(kind="box", shape=actions.shape[1:])
     return _export(
         module,
         answers=eager,
+        exact=None,  # freezing folds layers of a module that is not known
         spaces=(Space(kind="box", shape=obs_shape), action_space),
         names=(algo, "torch"),
         scale=(0.0, 1.0),
@@ -116,10 +136,27 @@ def export_module(
     )
 
 
+def _action_space_of(module: Any, obs_shape: tuple[int, ...], mapping: ActionMapping | None) -> Space:
+    actions, _ = _eager(module)(np.zeros((2, *obs_shape), np.float32))
+    if actions.dtype.kind != "i":
+        return Space(kind="box", shape=actions.shape[1:])
+    if mapping is None or actions.ndim != 1:
+        raise ExportFailed("how many choices the discrete actions have is not known", "say so by action_space")
+    return Space(kind="discrete", dtype="int64", n=(len(mapping.levels),))
+
+
+def _hesitant(module: Any, action_space: Space, threshold: float, facts: BundleFacts) -> tuple[Any, Space, BundleFacts]:
+    mapping = with_doubt(facts["actions"])
+    choices = action_space.n[0]
+    space = msgspec.structs.replace(action_space, n=(choices + 1,))
+    return hesitant(module, choices, threshold), space, {**facts, "actions": mapping}
+
+
 def _export(
     module: Any,
     *,
     answers: Answers,
+    exact: Acts | None,
     spaces: tuple[Space, Space],
     names: tuple[str, str],
     scale: tuple[Any, Any],
@@ -128,7 +165,7 @@ def _export(
 ) -> Path:
     obs_space, action_space = spaces
     policy = _trace(module, obs_space.shape)
-    proof, golden = _prove(policy, answers, obs_space.shape, scale, facts)
+    proof, golden = _prove(policy, answers, (obs_space, action_space), scale, facts, exact)
     contents = {POLICY_NAME: policy, GOLDEN_NAME: golden}
     manifest = Manifest(
         policy_id=facts.get("policy_id", facts["run_name"]),
@@ -191,14 +228,21 @@ def _trace(module: Any, obs_shape: tuple[int, ...]) -> bytes:
 
 
 def _prove(
-    policy: bytes, answers: Answers, obs_shape: tuple[int, ...], scale: tuple[Any, Any], facts: BundleFacts
+    policy: bytes,
+    answers: Answers,
+    spaces: tuple[Space, Space],
+    scale: tuple[Any, Any],
+    facts: BundleFacts,
+    exact: Acts | None,
 ) -> tuple[Proof, bytes]:
     from bundles.runtimes.torchscript import TorchScriptRuntime
 
     count = max(facts.get("proof_observations", MIN_PROOF_OBSERVATIONS), MIN_PROOF_OBSERVATIONS)
-    observations = probe_observations(facts.get("observations"), obs_shape, count, scale)
+    obs_space, action_space = spaces
+    observations = probe_observations(facts.get("observations"), obs_space, count, scale)
+    runtime = TorchScriptRuntime.load(policy, obs_space.shape)
     try:
-        proof, golden = prove(TorchScriptRuntime.load(policy, obs_shape), answers, observations)
+        proof, golden = prove(runtime, answers, observations, action_range(action_space), exact)
     except PolicyError as error:
         raise ExportFailed(error.what, "look for NaN in the weights and the normaliser") from error
     evaluation = {name: float(value) for name, value in facts.get("evaluation", {}).items()}

@@ -107,7 +107,7 @@ def _check_same(actions: Array, outputs: Array, vectors: GoldenVectors, output_t
 
 
 def _is_close(found: Array, expected: Array, tolerance: float) -> bool:
-    return bool((np.abs(found - expected) <= tolerance).all())
+    return bool((np.abs(found - expected) <= tolerance * (1.0 + np.abs(expected))).all())
 
 
 def _encode_array(array: Array) -> bytes:

@@ -110,7 +110,7 @@ def open_policy(files: Files, manifest: Manifest, runtime_name: RuntimeName = DE
     """
     check_archive(files[POLICY_NAME])
     vectors = decode_golden(files[GOLDEN_NAME], manifest.obs_shape)
-    discrete = manifest.action_space.kind != "box"
+    discrete = manifest.action_space.kind in {"discrete", "multi_discrete", "multi_binary"}
     if discrete != (vectors.actions.dtype.kind == "i") or vectors.actions.shape[1:] != manifest.action_space.shape:
         raise BundleRefused(
             RejectCode.WRONG_SHAPE,
@@ -131,7 +131,7 @@ def _check_within(actions: Actions, space: Space, tolerance: float) -> None:
     count = math.prod(space.shape)
     low, high = np.full(count, -np.inf), np.full(count, np.inf)
     try:
-        if space.kind == "box":
+        if space.kind in {"box", "hybrid"}:
             low[:] = -np.inf if space.low is None else [-np.inf if end is None else end for end in space.low]
             high[:] = np.inf if space.high is None else [np.inf if end is None else end for end in space.high]
         else:
@@ -139,6 +139,8 @@ def _check_within(actions: Actions, space: Space, tolerance: float) -> None:
     except ValueError as error:
         raise BundleRefused(RejectCode.WRONG_SHAPE, f"the bounds of action space {space} don't fit it") from error
     rows = actions.reshape(len(actions), -1)
+    if space.kind == "hybrid" and not (rows[:, : len(space.n)] == np.floor(rows[:, : len(space.n)])).all():
+        raise BundleRefused(RejectCode.WRONG_SHAPE, f"golden actions hold broken indices of action space {space}")
     if not ((rows >= low - tolerance) & (rows <= high + tolerance)).all():
         raise BundleRefused(RejectCode.WRONG_SHAPE, f"golden actions reach beyond action space {space}")
 

@@ -30,9 +30,12 @@ Shape = Annotated[tuple[Dimension, ...], Meta(max_length=4)]
 
 
 class Space(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A gymnasium space. `n`: choices of each discrete action; `low`, `high`: flat bounds of a box, null: none."""
+    """A gymnasium space, or `hybrid`: float32 numbers, the first of them indices with `n` choices each.
 
-    kind: Literal["box", "discrete", "multi_discrete", "multi_binary"]
+    `n`: choices of each discrete action; `low`, `high`: flat bounds of a box or hybrid, null: none.
+    """
+
+    kind: Literal["box", "discrete", "multi_discrete", "multi_binary", "hybrid"]
     shape: Annotated[tuple[Dimension, ...], Meta(max_length=4)] = ()
     dtype: str = "float32"
     n: tuple[Dimension, ...] = ()
@@ -72,9 +75,10 @@ class Expectation(Struct, frozen=True, kw_only=True):
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """metadata.json. `created`, `expires` in ns UTC; shapes without the batch dimension.
 
-    `features` None: observations come as they are, from the topic `market`. `limits` tighten the gate while this
-    bundle trades. `output_tolerance`: how far outputs and continuous actions may be from the golden ones; discrete
-    actions must be equal.
+    `features` None: observations come as they are, from the topic `market`. `actions` None: the actions mean no
+    position, and Execution does not serve the bundle. `limits` tighten the gate while this bundle trades.
+    `output_tolerance`: how far outputs and continuous actions may be from the golden ones; discrete actions must be
+    equal.
     """
 
     policy_id: Name
@@ -93,7 +97,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     inputs: Annotated[tuple[Input, ...], Meta(min_length=1, max_length=1)]
     action_space: Space
     features: FeatureSpec | None = None
-    actions: ActionMapping
+    actions: ActionMapping | None = None
     limits: dict[str, float] = {}
     statistics: dict[str, Any] = {}
     training: dict[str, Any] = {}
@@ -187,7 +191,13 @@ def _check_consistent(manifest: Manifest) -> None:
         raise BundleRefused(RejectCode.WRONG_SHAPE, f"input {manifest.inputs[0]} is not float32 {manifest.obs_shape}")
     if manifest.features is not None:
         _check_features(manifest.features, manifest.obs_shape)
+    _check_actions(manifest)
+
+
+def _check_actions(manifest: Manifest) -> None:
     choices = manifest.action_space.n
+    if manifest.actions is None:
+        return
     if manifest.actions.kind == "levels" and choices != (len(manifest.actions.levels),):
         raise BundleRefused(
             RejectCode.WRONG_SHAPE, f"{len(manifest.actions.levels)} levels of position for {choices} actions"

@@ -18,8 +18,8 @@ Reference = Callable[[Any], Any]
 def greedy_module(model: Any, vec_normalize: Any = None) -> Any:
     """Return a torch module: forward(obs float32 [B, ...]) -> (action, outputs), the normaliser inside in float64.
 
-    `model`: DQN, PPO, A2C, SAC or TD3 with a Box observation space and a Discrete or Box action space. The module
-    holds copies of the weights. Raises ExportFailed for what can't be exported.
+    `model`: DQN, PPO, A2C, SAC or TD3 with one Box of observations, images included, and any action space that the
+    algorithm has. The module holds copies of the weights. Raises ExportFailed for what can't be exported.
     """
     _check_spaces(model)
     algorithm = type(model).__name__
@@ -28,7 +28,7 @@ def greedy_module(model: Any, vec_normalize: Any = None) -> Any:
         return _compose(model, vec_normalize, [q_net.features_extractor, q_net.q_net], "argmax")
     if algorithm in {"PPO", "A2C"}:
         policy = model.policy
-        head = "argmax" if _is_discrete(model) else "squash" if policy.squash_output else "clip"
+        head = _HEADS.get(type(model.action_space).__name__, "squash" if policy.squash_output else "clip")
         parts = [policy.pi_features_extractor, policy.mlp_extractor.policy_net, policy.action_net]
         return _compose(model, vec_normalize, parts, head)
     if algorithm == "SAC":
@@ -52,14 +52,21 @@ def predictions(model: Any, vec_normalize: Any = None) -> Reference:
 
 
 def space_of(space: Any) -> Space:
-    """Return the manifest's form of a gymnasium Box or Discrete. Raises ExportFailed for others."""
+    """Return the manifest's form of a gymnasium space. Raises ExportFailed for those that have none."""
     kind = type(space).__name__
-    if kind == "Discrete" and int(space.start) == 0:
+    starts_at_0 = not np.any(getattr(space, "start", 0))
+    if kind == "Discrete" and starts_at_0:
         return Space(kind="discrete", dtype="int64", n=(int(space.n),))
+    if kind == "MultiDiscrete" and starts_at_0 and space.nvec.ndim == 1:
+        return Space(kind="multi_discrete", shape=space.nvec.shape, dtype="int64", n=tuple(space.nvec.tolist()))
+    if kind == "MultiBinary" and isinstance(space.n, int):
+        return Space(kind="multi_binary", shape=(space.n,), dtype="int64")
     if kind == "Box":
         low, high = (_bounds(bounds) for bounds in (space.low, space.high))
         return Space(kind="box", shape=tuple(space.shape), dtype=str(space.dtype), low=low, high=high)
-    raise ExportFailed(f"a space {space} can't be exported", "use Box or Discrete spaces that start at 0")
+    raise ExportFailed(
+        f"a space {space} can't be exported", "use Box, Discrete, MultiDiscrete (a row, from 0) or MultiBinary (a row)"
+    )
 
 
 def _bounds(bounds: Any) -> tuple[float | None, ...] | None:
@@ -67,14 +74,13 @@ def _bounds(bounds: Any) -> tuple[float | None, ...] | None:
     return tuple(flat) if any(bound is not None for bound in flat) else None
 
 
-def _is_discrete(model: Any) -> bool:
-    return type(model.action_space).__name__ == "Discrete"
+_HEADS = {"Discrete": "argmax", "MultiDiscrete": "argmaxes", "MultiBinary": "round"}
 
 
 def _check_spaces(model: Any) -> None:
-    for space, kinds in ((model.observation_space, {"Box"}), (model.action_space, {"Box", "Discrete"})):
-        if type(space).__name__ not in kinds:
-            raise ExportFailed(f"a {type(space).__name__} space can't be exported", f"use {' or '.join(sorted(kinds))}")
+    if type(model.observation_space).__name__ != "Box":
+        raise ExportFailed(f"observations of {model.observation_space} can't be exported", "use one Box")
+    space_of(model.action_space)
 
 
 def _compose(model: Any, vec_normalize: Any, parts: list[Any], head: str) -> Any:
@@ -86,21 +92,22 @@ def _compose(model: Any, vec_normalize: Any, parts: list[Any], head: str) -> Any
         def __init__(self) -> None:
             super().__init__()
             self.before = _normaliser(vec_normalize)
-            self.scale = _pixel_scale(model)
+            self.has_pixels = _has_pixels(model)
             self.network = network
             self.after = _head(head, model.action_space)
 
         def forward(self, obs: Any) -> Any:
-            outputs = self.network(self.before(obs) * self.scale if self.scale != 1.0 else self.before(obs))
+            before = self.before(obs)
+            outputs = self.network(before / 255.0 if self.has_pixels else before)
             return self.after(outputs), outputs
 
     return Greedy().eval()
 
 
-def _pixel_scale(model: Any) -> float:
+def _has_pixels(model: Any) -> bool:
     from stable_baselines3.common.preprocessing import is_image_space
 
-    return 1.0 / 255.0 if model.policy.normalize_images and is_image_space(model.observation_space) else 1.0
+    return bool(model.policy.normalize_images and is_image_space(model.observation_space))
 
 
 def _normaliser(vec_normalize: Any) -> Any:
@@ -149,4 +156,19 @@ def _head(kind: str, action_space: Any) -> Any:
             scaled = torch.tanh(outputs) if kind == "squash" else outputs
             return low + 0.5 * (scaled + 1.0) * (high - low)
 
-    return Argmax() if kind == "argmax" else Bounded()
+    class Argmaxes(torch.nn.Module):
+        def forward(self, outputs: Any) -> Any:
+            ends = np.cumsum(action_space.nvec).tolist()
+            starts = [0, *ends[:-1]]
+            return torch.stack(
+                [outputs[:, start:end].argmax(dim=1) for start, end in zip(starts, ends, strict=True)], dim=1
+            )
+
+    class Round(torch.nn.Module):
+        """The mode of SB3's BernoulliDistribution."""
+
+        def forward(self, outputs: Any) -> Any:
+            return torch.round(torch.sigmoid(outputs)).to(torch.int64)
+
+    heads = {"argmax": Argmax, "argmaxes": Argmaxes, "round": Round}
+    return heads.get(kind, Bounded)()

@@ -84,8 +84,10 @@ def _wish(desk: Desk, bundle: ServingBundle | None, message: object, account: Ac
 
 
 def _wants_other(bundle: ServingBundle, action: tuple[float, ...], desk: Desk, account: Account) -> bool:
-    exact = bundle.actions.fraction(action) * bundle.actions.max_position
-    return int(exact / desk.instrument.quantity_step) != account.effective_lots
+    wanted = bundle.actions.fraction(action)
+    if wanted is None:
+        return False
+    return int(wanted * bundle.actions.max_position / desk.instrument.quantity_step) != account.effective_lots
 
 
 def _observe(desk: Desk, bundle: ServingBundle, message: object, account: Account, now_ns: int) -> Floats32 | None:

@@ -92,8 +92,15 @@ def prepare(runtime: RuntimeName) -> None:
 
 
 def serving(loaded: LoadedBundle) -> ServingBundle:
-    """Return what decisions need of a loaded bundle, with everything called once: first calls cost milliseconds."""
+    """Return what decisions need of a loaded bundle, with everything called once: first calls cost milliseconds.
+
+    Raises BundleRefused WRONG_SHAPE when its actions mean no position.
+    """
     manifest = loaded.manifest
+    if manifest.actions is None:
+        raise BundleRefused(
+            RejectCode.WRONG_SHAPE, "its actions mean no position; export it with `actions`, or serve it by `predict`"
+        )
     bundle = ServingBundle(
         strategy=manifest.strategy,
         bundle_id=loaded.bundle_id,
