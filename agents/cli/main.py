@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from agents.cli import bundle, control, demo, doctor, replay, run, schema, topics
+from agents.cli import bundle, bundle_bench, control, demo, doctor, replay, run, schema, topics
 from messages import TickpilotError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("status")(control.status)
 app.command("doctor")(doctor.doctor)
 app.add_typer(topics.app, name="topics")
 app.add_typer(schema.app, name="schema")
+bundle.app.command("bench")(bundle_bench.bench)
 app.add_typer(bundle.app, name="bundle")
 
 
