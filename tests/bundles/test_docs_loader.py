@@ -25,11 +25,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from bundles import load_bundle
+from bundles.actions import ActionMapping
+from bundles.manifest import Space
+from bundles.registry import read_files
 from bundles.signing import SigningKey, TrustStore
 from tests.bundles.attacks import ATTACKS
 from tests.bundles.attacks_code import CODE_ATTACKS
 from tests.bundles.hostile import Attack, Prey
-from tests.bundles.samples import sample_files, tiny_module
+from tests.bundles.samples import OBS, export_sample, sample_files, tiny_module
 
 KIND = "application/vnd.tickpilot.bundle+json"
 FILES = {"metadata.json", "metadata.json.sig", "proof.json", "policy.pt", "golden.npz", "policy.onnx"}
@@ -207,14 +210,17 @@ def golden_of(archive: bytes, metadata: dict[str, Any]) -> list[Any]:
     need(all(np.isfinite(array).all() for array in arrays), "not-finite")
     space, near = metadata["action_space"], 0.0
     low, high = space.get("low"), space.get("high")
-    if space["kind"] == "box":
-        near = metadata.get("output_tolerance", 1e-4)
-    else:
+    if is_discrete := space["kind"] in {"discrete", "multi_discrete", "multi_binary"}:
         low, high = 0, 1 if space["kind"] == "multi_binary" else [n - 1 for n in space["n"]]
-    need((arrays[1].dtype.kind == "f") == (space["kind"] == "box"), "wrong-shape")
+    else:
+        near = metadata.get("output_tolerance", 1e-4)
+    need((arrays[1].dtype.kind == "i") == is_discrete, "wrong-shape")
+    need(list(arrays[1].shape[1:]) == space.get("shape", []), "wrong-shape")
     rows = arrays[1].reshape(len(arrays[1]), -1)  # below: a bound that is null is NaN, and nothing is beyond it
     is_beyond = (rows < np.array(low, float) - near) | (rows > np.array(high, float) + near)
     need(not is_beyond.any(), "wrong-shape")
+    indices = rows[:, : len(space["n"])] if space["kind"] == "hybrid" else rows[:, :0]
+    need((indices == np.floor(indices)).all(), "wrong-shape")
     return arrays
 
 
@@ -235,7 +241,7 @@ def run_golden(forward: Callable[[Any], Any], golden: list[Any], tolerance: floa
         need(kinds[:2] == kinds[2:], "wrong-shape")
         need(all(np.isfinite(answer).all() for answer in found), "not-finite")
         near = 0 if actions.dtype.kind == "i" else tolerance
-        need((np.abs(found[0] - actions) <= near).all(), "golden-mismatch")
+        need((np.abs(found[0] - actions) <= near * (1 + np.abs(actions))).all(), "golden-mismatch")
         need(np.abs(found[1] - outputs).max() <= tolerance * (1 + np.abs(outputs).max()), "golden-mismatch")
 
 
@@ -281,15 +287,42 @@ def given(key: SigningKey, operations: set[str]) -> Callable[[Files], Any]:
     return given
 
 
+def modules() -> dict[str, tuple[Any, dict[str, Any]]]:
+    """One policy for each kind of action, with the facts of its bundle."""
+
+    class Sized(torch.nn.Module):
+        def __init__(self, *, is_hybrid: bool) -> None:
+            super().__init__()
+            torch.manual_seed(3)
+            self.is_hybrid, self.side, self.size = is_hybrid, torch.nn.Linear(OBS, 3), torch.nn.Linear(OBS, 1)
+
+        def forward(self, obs: Any) -> Any:
+            outputs, sizes = self.side(obs), torch.tanh(self.size(obs))
+            if not self.is_hybrid:
+                return sizes, outputs
+            return torch.cat([outputs.argmax(dim=1, keepdim=True).to(torch.float32), sizes], dim=1), outputs
+
+    space = Space(kind="hybrid", shape=(2,), n=(3,), low=(0.0, -0.5), high=(2.0, 0.5))
+    fraction = ActionMapping(kind="continuous", max_position=2.0)
+    return {
+        "levels": (tiny_module(), {}),
+        "continuous": (Sized(is_hybrid=False), {"actions": fraction, "limits": {"max_position": 1.5}}),
+        "hybrid": (Sized(is_hybrid=True), {"actions": None, "action_space": space}),
+    }
+
+
+@pytest.mark.parametrize("kind", ["levels", "continuous", "hybrid"])
 def test_a_bundle_is_loaded_and_answers_as_in_tickpilot(
-    given: Callable[[Files], Any], files: Files, bundle: Path, trust: TrustStore
+    kind: str, given: Callable[[Files], Any], tmp_path: Path, key: SigningKey, trust: TrustStore
 ) -> None:
-    forward, ours = given(files), load_bundle(bundle, trust=trust).runtime
-    observations = np.random.default_rng(5).standard_normal((64, 4)).astype(np.float32)
+    module, facts = modules()[kind]
+    bundle = export_sample(tmp_path, key, module=module, **facts)
+    forward, ours = given(read_files(str(bundle))), load_bundle(bundle, trust=trust).runtime
+    observations = np.random.default_rng(5).standard_normal((64, OBS)).astype(np.float32)
     actions, outputs = forward(torch.from_numpy(observations.copy()))
     wanted_actions, wanted_outputs = ours.forward(observations)
-    assert (actions.numpy() == wanted_actions).all()
-    assert (outputs.numpy() == wanted_outputs).all()
+    assert np.allclose(actions.numpy(), wanted_actions, rtol=0, atol=1e-6)
+    assert np.allclose(outputs.numpy(), wanted_outputs, rtol=0, atol=1e-6)
 
 
 def judged_by_the_page() -> list[Attack]:
