@@ -153,6 +153,7 @@ class TrainerAgent:
             directory = self._directory(request)
             outcome = await run_worker(work, directory, lambda progress: self._tell(request, progress))
             if isinstance(outcome, WorkerFailed):
+                _log.warning("run %s failed: %s; its model: %s", request.run_id, outcome.reason, outcome.model)
                 await self._result(request, reason=outcome.reason, figures=outcome.figures)
                 return
             uri = await store(Path(outcome.bundle), self._config.registry_uri)

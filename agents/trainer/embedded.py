@@ -1,5 +1,6 @@
 """Training in one's own program, on one's own environment."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import msgspec
 
 from agents.trainer.config import TrainerConfig
-from agents.trainer.learner import build_model
+from agents.trainer.learner import build_model, save_model
 from bundles import export_policy
 from bundles.signing import SigningKey
 from messages import Clock, Refused, SystemClock
+
+_log = logging.getLogger(__name__)
 
 
 class EmbeddedTrainer:
@@ -23,15 +26,13 @@ class EmbeddedTrainer:
     def run(self, env: Any, *, callback: Any = None, sequence: int = 0, created: int | None = None) -> Path:
         """Train on a gymnasium environment or SB3 VecEnv; save, export and sign; return the bundle's directory.
 
-        The SB3 model is at MODELS/RUN/policy_bundle/policy.zip, the bundle at MODELS/RUN/RUN_torchscript. A
-        VecNormalize wrapper goes into the bundle. An environment whose observations come from a FeatureSpec says so
-        by an attribute `feature_spec`; others are served with Observation messages. `callback` is for SB3, e.g. a
-        RiskAwareCallback. `created` (ns) defaults to the clock.
+        The SB3 model is at MODELS/RUN/policy_bundle/policy.zip (as `save_model` writes it, before the export is tried),
+        the bundle at MODELS/RUN/RUN_torchscript. A VecNormalize wrapper goes into the bundle. An environment whose
+        observations come from a FeatureSpec says so by an attribute `feature_spec`; others are served with Observation
+        messages. `callback` is for SB3, e.g. a RiskAwareCallback. `created` (ns) defaults to the clock.
         Raises Refused when the config names no instrument, KeyRefused, ExportFailed and BundleRefused; the saved
         model stays.
         """
-        from stable_baselines3.common.vec_env import VecNormalize
-
         config = self.config
         if not config.instruments:
             raise Refused("the config names no instrument; set `instruments` to those that the bundle may trade")
@@ -39,16 +40,21 @@ class EmbeddedTrainer:
         model = build_model(config.algorithm, env, config.learner, config.seed)
         model.learn(config.timesteps, callback=callback)
         directory = Path(config.models_dir) / config.run_name
-        saved = directory / "policy_bundle"
-        saved.mkdir(parents=True, exist_ok=True)
-        model.save(saved / "policy.zip")
-        normaliser = env if isinstance(env, VecNormalize) else None
-        if normaliser is not None:
-            normaliser.save(str(saved / "vec_normalize.pkl"))
+        saved = save_model(model, directory, {"config": msgspec.to_builtins(config)})
+        try:
+            return self._export(model, env, key, directory, sequence, created)
+        except Refused:
+            _log.warning("run %s has no bundle, its model is %s", config.run_name, saved)
+            raise
+
+    def _export(
+        self, model: Any, env: Any, key: SigningKey | None, directory: Path, sequence: int, created: int | None
+    ) -> Path:
+        config = self.config
         return export_policy(
             model,
             out_dir=directory,
-            vec_normalize=normaliser,
+            vec_normalize=model.get_vec_normalize_env(),
             run_name=f"{config.run_name}_torchscript",
             policy_id=config.run_name,
             strategy=config.strategy,

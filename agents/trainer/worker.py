@@ -5,6 +5,7 @@ and fixed seeds: the same request and data give the same bundle.
 """
 
 import hashlib
+import logging
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from messages.training import Algorithm
 
 Report = Callable[[WorkerProgress], None]
 CONTINUOUS: frozenset[Algorithm] = frozenset({"sac", "td3"})
-MODEL_DIR = "policy_bundle"
+_log = logging.getLogger(__name__)
 
 
 def run_request(request: WorkerRequest, report: Report) -> WorkerDone | WorkerFailed:
@@ -35,6 +36,7 @@ def run_request(request: WorkerRequest, report: Report) -> WorkerDone | WorkerFa
         environment = msgspec.structs.replace(environment, actions=actions)
     training, held_out = _markets(request, environment)
     from agents.trainer.evaluation import evaluate  # seconds of imports, not before the ticks are known to do
+    from agents.trainer.learner import save_model
 
     model, risk_figures = _train(request, environment, training, report)
 
@@ -43,11 +45,13 @@ def run_request(request: WorkerRequest, report: Report) -> WorkerDone | WorkerFa
 
     evaluation = evaluate(act, held_out, environment, seed=request.seed)
     figures = evaluation.figures | risk_figures
-    saved = _save(model, request, figures)
+    run_dir = Path(request.config.models_dir) / request.run_id
+    saved = save_model(model, run_dir, {"request": msgspec.to_builtins(request), "figures": figures})
     try:
         bundle = _export(model, request, environment, evaluation.observations, figures)
     except Exception as error:  # the model is saved: whatever went wrong is told, and nothing is lost
         reason = f"the export failed: {type(error).__name__}: {error}"
+        _log.exception("run %s has no bundle, its model is %s", request.run_id, saved)
         return WorkerFailed(reason=reason, model=str(saved), figures=figures)
     return _done(bundle, figures)
 
@@ -98,15 +102,6 @@ def _train(
     return model, {} if risk is None else {f"training_worst_{name}": value for name, value in risk.worst.items()}
 
 
-def _save(model: Any, request: WorkerRequest, figures: dict[str, float]) -> Path:
-    directory = Path(request.config.models_dir) / request.run_id / MODEL_DIR
-    directory.mkdir(parents=True, exist_ok=True)
-    model.save(directory / "policy.zip")
-    facts = {"request": msgspec.to_builtins(request), "figures": figures}
-    (directory / "metadata.json").write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=1) + b"\n")
-    return directory / "policy.zip"
-
-
 def _export(
     model: Any,
     request: WorkerRequest,
@@ -124,6 +119,7 @@ def _export(
     return export_policy(
         model,
         out_dir=out_dir,
+        vec_normalize=model.get_vec_normalize_env(),
         run_name=name,
         policy_id=request.run_id,
         strategy=request.strategy,

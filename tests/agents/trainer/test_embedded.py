@@ -15,6 +15,7 @@ from agents.trainer import MarketEnv, RiskAwareCallback, create_trainer_agent
 from agents.trainer.config import EnvironmentConfig
 from agents.trainer.market import Market, prepare
 from bundles import load_bundle
+from bundles.errors import ExportFailed
 from bundles.features import DEFAULT_FEATURES, Observer, TickRing
 from bundles.signing import SigningKey, TrustStore
 from messages import Refused
@@ -84,6 +85,15 @@ def test_a_normaliser_goes_into_the_bundle(tmp_path: Path) -> None:
     path = create_trainer_agent(settings(tmp_path, algorithm="ppo", timesteps=64)).run(env)
     assert load_bundle(path, trust=trust(tmp_path)).manifest.algo == "ppo"
     assert (tmp_path / "own/policy_bundle/vec_normalize.pkl").is_file()
+
+
+def test_the_model_is_saved_before_the_export_is_tried(tmp_path: Path) -> None:
+    (tmp_path / "own/own_torchscript").mkdir(parents=True)
+    env = VecNormalize(DummyVecEnv([OwnEnv]))
+    with pytest.raises(ExportFailed, match="there already"):
+        create_trainer_agent(settings(tmp_path)).run(env)
+    names = {path.name for path in (tmp_path / "own/policy_bundle").iterdir()}
+    assert names == {"policy.zip", "metadata.json", "vec_normalize.pkl", "replay_buffer.pkl"}
 
 
 def test_the_market_environment_hands_its_features_to_the_bundle(tmp_path: Path) -> None:

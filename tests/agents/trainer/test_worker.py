@@ -98,6 +98,24 @@ def test_a_failed_export_keeps_the_model_and_says_why(tmp_path: Path) -> None:
     assert failed.model is not None
     assert Path(failed.model).is_file()
     assert "pnl_bps" in failed.figures
+    assert failed.model == str(tmp_path / "models/r1/policy_bundle/policy.zip")
+    assert not (tmp_path / "models/r1/r1_torchscript").exists()
+
+
+def test_training_goes_on_from_what_a_failed_export_leaves(tmp_path: Path) -> None:
+    request = request_in(tmp_path)
+    (tmp_path / "trainer.key").write_text("no key")
+    failed = run_request(request, lambda _: None)
+    assert isinstance(failed, WorkerFailed)
+    saved = tmp_path / "models/r1/policy_bundle"
+    from stable_baselines3 import DQN
+
+    model = DQN.load(saved / "policy.zip")
+    model.load_replay_buffer(saved / "replay_buffer.pkl")
+    assert model.replay_buffer is not None
+    assert model.replay_buffer.size() > 0
+    assert model.policy.optimizer.state_dict()["state"]
+    assert msgspec.json.decode((saved / "metadata.json").read_bytes())["request"]["run_id"] == "r1"
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
