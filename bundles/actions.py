@@ -11,6 +11,7 @@ from messages import Refused
 from messages.orders import OrderType, TimeInForce
 
 _STEP_TOLERANCE = 1e-9
+MAX_LOTS = 2**53  # beyond, floats are not exact, and soon no reader of `decisions` can hold the target
 
 SignedFraction = Annotated[float, Meta(ge=-1.0, le=1.0)]
 
@@ -64,12 +65,15 @@ class ActionMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def to_target_lots(self, action: tuple[float, ...], *, quantity_step: float, current_lots: int) -> int:
         """Return the wanted position in lots of `quantity_step` (units), given the present one.
 
-        Fractions of a lot are cut off toward zero. Raises ActionError as `fraction` does.
+        Fractions of a lot are cut off toward zero. Raises ActionError as `fraction` does, and when `max_position` is
+        more lots than are counted exactly.
         """
         wanted = self.fraction(action)
         if wanted is None:
             return current_lots
         whole = _lots(self.max_position, quantity_step)
+        if whole > MAX_LOTS:
+            raise ActionError(f"is a part of {self.max_position:g} units, more than 2^53 lots of {quantity_step:g}")
         exact = wanted * whole
         # A product that misses a whole lot by rounding alone is that lot.
         target = round(exact) if abs(exact - round(exact)) <= _STEP_TOLERANCE * max(1.0, abs(exact)) else int(exact)

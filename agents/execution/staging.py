@@ -4,8 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from agents.errors import SettingsError
 from agents.execution.directives import Wanted
 from agents.execution.step import ServingBundle
+from agents.risk.limits import bundle_limits
 from bundles.errors import BundleRefused
 from bundles.features import Observer, TickRing, warm_kernel
 from bundles.loader import LoadedBundle, stage
@@ -94,13 +96,18 @@ def prepare(runtime: RuntimeName) -> None:
 def serving(loaded: LoadedBundle) -> ServingBundle:
     """Return what decisions need of a loaded bundle, with everything called once: first calls cost milliseconds.
 
-    Raises BundleRefused WRONG_SHAPE when its actions mean no position.
+    Raises BundleRefused WRONG_SHAPE when its actions mean no position, BAD_METADATA for limits that the gate can't
+    hold.
     """
     manifest = loaded.manifest
     if manifest.actions is None:
         raise BundleRefused(
             RejectCode.WRONG_SHAPE, "its actions mean no position; export it with `actions`, or serve it by `predict`"
         )
+    try:
+        bundle_limits(manifest.limits)
+    except SettingsError as error:
+        raise BundleRefused(RejectCode.BAD_METADATA, str(error)) from error
     bundle = ServingBundle(
         strategy=manifest.strategy,
         bundle_id=loaded.bundle_id,

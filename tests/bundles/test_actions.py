@@ -71,3 +71,10 @@ def test_a_quantity_step_of_zero_is_refused() -> None:
 
 def test_mapping_survives_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(LEVELS), type=ActionMapping) == LEVELS
+
+
+@pytest.mark.parametrize("max_position", [1e17, 1e300])
+def test_a_position_of_more_lots_than_can_be_counted_is_no_position(max_position: float) -> None:
+    mapping = ActionMapping(kind="levels", max_position=max_position)
+    with pytest.raises(ActionError, match=r"2\^53 lots"):
+        mapping.to_target_lots((2.0,), quantity_step=1.0, current_lots=0)

@@ -15,14 +15,18 @@ from agents.execution.config import ExecutionConfig
 from agents.execution.scope import Scope
 from agents.risk.instruments import Instrument
 from agents.risk.limits import Limits
+from bundles.actions import ActionMapping
+from bundles.errors import BundleRefused
 from bundles.loader import LoadedBundle, load_bundle
-from bundles.manifest import POLICY_NAME, Expectation
+from bundles.manifest import MANIFEST_NAME, POLICY_NAME, Expectation, bundle_id, decode_manifest
 from bundles.registry import read_files
 from bundles.signing import SigningKey, TrustStore
 from bundles.verifier import Verifier
 from messages import (
     TOPICS,
     Activate,
+    DecisionBatch,
+    DenialCode,
     ExecutionReport,
     Heartbeat,
     NewRecord,
@@ -47,7 +51,7 @@ from messages.reports import OrderPosition
 from tests.bundles.attacks import ATTACKS
 from tests.bundles.attacks_code import CODE_ATTACKS
 from tests.bundles.hostile import Attack, Prey, announced_digest, place
-from tests.bundles.samples import OBS, export_sample, resigned, tiny_module
+from tests.bundles.samples import OBS, export_sample, resigned, tiny_module, write_all
 
 WAIT_S = 60.0
 T = TypeVar("T")
@@ -74,11 +78,34 @@ def classes() -> list[Attack]:
             RejectCode.WRONG_INSTRUMENTS,
             lambda prey: resigned(prey.files, prey.key, instruments=("BBB",)),
         ),
+        _signed(
+            "unfit: actions that mean no position",
+            RejectCode.WRONG_SHAPE,
+            lambda prey: resigned(prey.files, prey.key, actions=None),
+        ),
+        _signed(
+            "unfit: limits that nobody knows",
+            RejectCode.BAD_METADATA,
+            lambda prey: resigned(prey.files, prey.key, limits={"max_positoin": 1.0}),
+        ),
+        _signed(
+            "unfit: limits that make no sense",
+            RejectCode.BAD_METADATA,
+            lambda prey: resigned(prey.files, prey.key, limits={"max_position": -1.0}),
+        ),
     ]
 
 
 def _signed(name: str, code: RejectCode, make: Callable[[Prey], dict[str, bytes]]) -> Attack:
     return Attack(name=name, code=code, make=make)
+
+
+def known_id(uri: str) -> str:
+    """The bundle's id where it has one, so that it is refused for what is wrong with it."""
+    try:
+        return bundle_id(decode_manifest(read_files(uri)[MANIFEST_NAME]))
+    except (BundleRefused, KeyError):
+        return "unknown"
 
 
 class World:
@@ -150,14 +177,19 @@ class World:
             )
         )
 
-    async def trade(self) -> Order:
-        """Show the policy what it answers otherwise, and return the order that follows, filled."""
+    def show(self) -> int:
+        """Show the policy what it answers otherwise; return the time of it."""
         now = self._clock.now_ns()
         self._turns.rotate()
         values = tuple(float(value) for value in self._turns[0])
         quote = Quote(instrument="AAA", ts_recv=now, bid=100.0, bid_size=5.0, ask=100.5, ask_size=5.0)
         self._append("market", b"AAA", encode(quote))
         self._append("market", b"AAA", encode(Observation(instrument="AAA", ts_recv=now, values=values)))
+        return now
+
+    async def trade(self) -> Order:
+        """Return the order that follows what the policy is shown, filled."""
+        now = self.show()
         offset, order = await self.next("orders", Order)
         report = ExecutionReport(
             exec_id=order.order_id,
@@ -228,7 +260,7 @@ async def test_after_each_class_of_attack_the_old_bundle_trades_and_the_code_is_
         prey.room.mkdir()
         uri = place(attack, prey)
         digest = announced_digest(uri)
-        world.roll_out(uri, digest, "wanted")
+        world.roll_out(uri, digest, known_id(uri))
         _, rejected = await world.next("status", Rejected, Staged)
         assert isinstance(rejected, Rejected), attack.name
         assert (rejected.code, rejected.sha256) == (attack.code, digest), f"{attack.name}: {rejected.detail}"
@@ -256,3 +288,22 @@ async def test_activating_a_refused_bundle_moves_nothing_until_it_is_whole_again
     _, swapped = await world.next("status", Rejected, Swapped)
     assert isinstance(swapped, Swapped)
     assert swapped.bundle_id == loaded.bundle_id
+
+
+async def test_a_bundle_with_an_absurd_position_is_asked_and_not_obeyed(
+    world: World, tmp_path: Path, key: SigningKey
+) -> None:
+    """What it wants is beyond the numbers that a log can hold; nothing of it gets there."""
+    files = read_files(str(export_sample(tmp_path / "new", key, sequence=8)))
+    absurd = write_all(
+        tmp_path / "absurd", resigned(files, key, actions=ActionMapping(kind="levels", max_position=1e300))
+    )
+    loaded = load_bundle(absurd, trust=TrustStore.of([key]))
+    world.roll_out(absurd.as_uri(), loaded.digest, loaded.bundle_id)
+    world.activate(loaded.digest, loaded.bundle_id)
+    await world.next("status", Swapped)
+    world.show()
+    _, batch = await world.next("decisions", DecisionBatch)
+    while not (codes := [d.denial.code for step in batch.steps for d in step.decisions if d.denial is not None]):
+        _, batch = await world.next("decisions", DecisionBatch)
+    assert codes == [DenialCode.POLICY_ERROR]
