@@ -89,7 +89,7 @@ def test_the_reason_codes_are_the_closed_list() -> None:
 
 def test_each_step_names_reason_codes_alone_and_all_are_said_somewhere() -> None:
     named = {text for text in quoted(section("Loading, in order")) if re.fullmatch(r"[a-z]+-?[a-z]+", text)}
-    others = {"files", "instruments", "expires", "sequence", "control", "forward"}
+    others = {"files", "instruments", "expires", "sequence", "control", "forward", "actions", "limits"}
     assert named - others == {code.value for code in RejectCode}
 
 
