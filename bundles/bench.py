@@ -84,7 +84,7 @@ def _runtimes(files: Mapping[str, bytes], manifest: Manifest) -> dict[str, Polic
 
 def first_call_figures(files: Mapping[str, bytes], manifest: Manifest, clock: Clock) -> list[Figure]:
     """Return the times of the first six calls after loading, before anything is warm."""
-    runtime = open_runtime(DEFAULT_RUNTIME, files[POLICY_NAME], manifest.obs_shape)
+    runtime = open_runtime(DEFAULT_RUNTIME, files, manifest.obs_shape)
     samples = time_calls(runtime.act, sample_observations(manifest.obs_shape), clock, 6)
     return [
         Figure(name=f"call {n} after loading", value=sample, unit="us") for n, sample in enumerate(samples.tolist(), 1)

@@ -18,6 +18,7 @@ from bundles.additions import clamped, decided_or, hesitant, with_doubt
 from bundles.archive import canonical
 from bundles.errors import BundleRefused, ExportFailed, PolicyError
 from bundles.features import FeatureSpec
+from bundles.formats import Agreement, further_files
 from bundles.golden import encode_golden
 from bundles.manifest import (
     GOLDEN_NAME,
@@ -42,7 +43,8 @@ class BundleFacts(TypedDict):
     `key` None leaves it unsigned. `actions` None: they mean no position, and only `predict` serves the bundle.
     `min_confidence`: a discrete action whose probability (softmax of the outputs) is not so far above the next one's
     becomes the level after the last, null: keep the position. `observations` float32 [N, ...]: real ones, for the
-    statistics, the proof and the golden vectors; made-up ones fill up.
+    statistics, the proof and the golden vectors; made-up ones fill up. `formats`: further forms of the policy, out of
+    onnx, pt2, int8 and fp16; `least_agreement`: the share of equal actions that int8 and fp16 need.
     """
 
     strategy: str
@@ -61,6 +63,8 @@ class BundleFacts(TypedDict):
     observations: NotRequired[Array | None]
     proof_observations: NotRequired[int]
     min_confidence: NotRequired[float]
+    formats: NotRequired[tuple[str, ...]]
+    least_agreement: NotRequired[float]
 
 
 def export_policy(model: Any, *, out_dir: str | Path, vec_normalize: Any = None, **facts: Unpack[BundleFacts]) -> Path:
@@ -167,6 +171,10 @@ def _export(
     policy = _trace(module, obs_space.shape)
     proof, golden = _prove(policy, answers, (obs_space, action_space), scale, facts, exact)
     contents = {POLICY_NAME: policy, GOLDEN_NAME: golden}
+    if "formats" in facts:
+        further, agreements = _further(module, policy, obs_space, scale, facts)
+        contents |= further
+        proof = msgspec.structs.replace(proof, formats=agreements)
     manifest = Manifest(
         policy_id=facts.get("policy_id", facts["run_name"]),
         run_name=facts["run_name"],
@@ -247,6 +255,21 @@ def _prove(
         raise ExportFailed(error.what, "look for NaN in the weights and the normaliser") from error
     evaluation = {name: float(value) for name, value in facts.get("evaluation", {}).items()}
     return msgspec.structs.replace(proof, evaluation=evaluation), encode_golden(golden)
+
+
+def _further(
+    module: Any, policy: bytes, space: Space, scale: tuple[Any, Any], facts: BundleFacts
+) -> tuple[dict[str, bytes], dict[str, Agreement]]:
+    from bundles.runtimes.torchscript import TorchScriptRuntime
+
+    return further_files(
+        facts["formats"],
+        module,
+        trace=_trace,
+        wanted=TorchScriptRuntime.load(policy, space.shape).forward,
+        observations=probe_observations(facts.get("observations"), space, MIN_PROOF_OBSERVATIONS, scale),
+        least_agreement=facts.get("least_agreement"),
+    )
 
 
 def _eager(module: Any) -> Answers:

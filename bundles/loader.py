@@ -117,7 +117,7 @@ def open_policy(files: Files, manifest: Manifest, runtime_name: RuntimeName = DE
             f"golden actions are {vectors.actions.dtype} {vectors.actions.shape}, action space {manifest.action_space}",
         )
     _check_within(vectors.actions, manifest.action_space, manifest.output_tolerance)
-    runtime = open_runtime(runtime_name, files[POLICY_NAME], manifest.obs_shape)
+    runtime = open_runtime(runtime_name, files, manifest.obs_shape)
     try:
         check_golden(runtime, vectors, manifest.output_tolerance)
         runtime.warm()

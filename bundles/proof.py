@@ -8,6 +8,7 @@ import numpy as np
 from msgspec import Struct
 
 from bundles.errors import ExportFailed
+from bundles.formats import Agreement
 from bundles.golden import MIN_VECTORS, GoldenVectors
 from bundles.manifest import Space
 from bundles.runtimes.protocol import PolicyRuntime
@@ -27,6 +28,7 @@ class Proof(Struct, frozen=True, kw_only=True):
     """proof.json: how many observations were compared, how many actions were the same, the largest differences.
 
     `equal_bits`: how many continuous actions were the same to the bit when asked one by one; null for discrete ones.
+    `formats`: how the further forms of the policy agree with policy.pt.
     """
 
     observations: int
@@ -36,6 +38,7 @@ class Proof(Struct, frozen=True, kw_only=True):
     max_output_difference: float
     action_shares: dict[str, float]
     evaluation: dict[str, float] = {}
+    formats: dict[str, Agreement] = {}
 
 
 def probe_observations(base: Array | None, space: Space, count: int, scale: tuple[Any, Any]) -> Array:

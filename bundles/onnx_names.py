@@ -1,0 +1,6 @@
+"""What the inputs and outputs of policy.onnx are called."""
+
+OBSERVATION = "obs"
+ACTION = "action"
+OUTPUTS = "outputs"
+BATCH = "batch"
