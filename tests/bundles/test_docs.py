@@ -13,7 +13,7 @@ from msgspec import Struct
 from typer.main import get_command
 
 from agents.cli.bundle import app
-from bundles import archive, features, golden, registry, scan, signing
+from bundles import archive, features, golden, onnx_names, registry, scan, scan_onnx, signing
 from bundles.actions import ActionMapping
 from bundles.features import Feature, FeatureSpec
 from bundles.manifest import (
@@ -142,6 +142,17 @@ def test_each_limit_is_named(value: int, words: str) -> None:
 
 def test_the_proof_has_these_figures() -> None:
     assert set(quoted(section("proof.json"))) == set(Proof.__struct_fields__)
+
+
+def test_the_onnx_operations_and_limits_are_those_of_its_scan() -> None:
+    text = section("Further forms")
+    listed = quoted(text.split("of ONNX's own these:")[1])
+    assert listed == sorted(scan_onnx.ALLOWED_OPERATIONS)
+    ir, opsets = scan_onnx.IR_VERSIONS, scan_onnx.OPSETS
+    assert f"(IR version {ir.start} to {ir.stop - 1}, opset {opsets.start} to {opsets.stop - 1})" in text
+    assert f"at most {scan_onnx.MAX_NODES:,} nodes" in text
+    assert f"at most 2^{scan_onnx.MAX_ELEMENTS.bit_length() - 1}" in text
+    assert {onnx_names.OBSERVATION, onnx_names.ACTION, onnx_names.OUTPUTS} <= set(quoted(text))
 
 
 def test_the_storages_are_those_of_the_archive() -> None:

@@ -35,7 +35,8 @@ from tests.bundles.hostile import Attack, Prey
 from tests.bundles.samples import OBS, export_sample, sample_files, tiny_module
 
 KIND = "application/vnd.tickpilot.bundle+json"
-FILES = {"metadata.json", "metadata.json.sig", "proof.json", "policy.pt", "golden.npz", "policy.onnx"}
+FORMS = {"policy.onnx", "policy.int8.onnx", "policy.fp16.pt", "policy.pt2"}
+FILES = {"metadata.json", "metadata.json.sig", "proof.json", "policy.pt", "golden.npz", *FORMS}
 Files = dict[str, bytes]
 
 
@@ -88,7 +89,7 @@ def parsed(text: bytes, code: str) -> Any:
 def check_contents(files: Files, metadata: dict[str, Any]) -> None:
     listed = metadata["files"]
     need({"policy.pt", "golden.npz"} <= set(listed), "missing-file")
-    need(set(listed) <= {"policy.pt", "golden.npz", "policy.onnx"} and set(files) <= FILES, "bad-name")
+    need(set(listed) <= {"policy.pt", "golden.npz", *FORMS} and set(files) <= FILES, "bad-name")
     need(set(files) - {"metadata.json", "metadata.json.sig", "proof.json"} <= set(listed), "unlisted-file")
     for name, entry in listed.items():
         need(name in files, "missing-file")
