@@ -1,4 +1,4 @@
-"""Runs policy.pt with TorchScript on one CPU thread."""
+"""Runs policy.pt with TorchScript: on one CPU thread, or on a GPU when asked to."""
 
 import io
 import math
@@ -21,24 +21,28 @@ _load_lock = threading.Lock()
 class TorchScriptRuntime:
     """A PolicyRuntime over a frozen TorchScript graph. Load only bytes that scan.check_archive has accepted."""
 
-    def __init__(self, graph: Any, obs_shape: tuple[int, ...]) -> None:
+    def __init__(self, graph: Any, obs_shape: tuple[int, ...], device: str = "cpu") -> None:
         import torch
 
         self._graph = graph
         self._forward = graph.forward
         self._obs_shape = obs_shape
-        self._input = torch.zeros((1, *obs_shape), dtype=torch.float32)
-        self._observation = self._input.numpy()[0]
+        self._device, self._is_remote = device, device != "cpu"
+        self._here = torch.zeros((1, *obs_shape), dtype=torch.float32, pin_memory=self._is_remote)
+        self._input = self._here.to(device)
+        self._observation = self._here.numpy()[0]
         self._view: Any = memoryview(self._observation)
         self._is_small = len(obs_shape) == 1 and obs_shape[0] <= _FEW
 
     @classmethod
-    def load(cls, policy: bytes, obs_shape: tuple[int, ...]) -> Self:
+    def load(cls, policy: bytes, obs_shape: tuple[int, ...], device: str = "cpu") -> Self:
         """Return the loaded policy, not yet warm. One load at a time; torch is set to one thread.
 
-        Raises BundleRefused LOAD_FAILED.
+        `device`: "cpu", or "cuda" or "cuda:1" where there is such a GPU: worth it for wide networks and large batches.
+        Raises BundleRefused LOAD_FAILED, also for a device that is not there.
         """
-        return cls(load_graph(with_transposed_weights(policy) if len(obs_shape) == 1 else policy), obs_shape)
+        graph = load_graph(with_transposed_weights(policy) if len(obs_shape) == 1 else policy, device)
+        return cls(graph, obs_shape, device)
 
     @property
     def obs_shape(self) -> tuple[int, ...]:
@@ -60,6 +64,8 @@ class TorchScriptRuntime:
         if not is_finite:
             raise PolicyError(RejectCode.NOT_FINITE, "the observation holds NaN or infinity")
         try:
+            if self._is_remote:
+                self._input.copy_(self._here)
             action, outputs = self._forward(self._input)
         except RuntimeError as error:
             raise PolicyError(RejectCode.LOAD_FAILED, _first_line(error)) from error
@@ -89,8 +95,9 @@ class TorchScriptRuntime:
         if not np.isfinite(observations).all():
             raise PolicyError(RejectCode.NOT_FINITE, "observations hold NaN or infinity")
         try:
-            action, outputs = self._forward(torch.from_numpy(np.array(observations, dtype=np.float32)))
-            actions, values = action.numpy(), outputs.numpy()
+            asked = torch.from_numpy(np.array(observations, dtype=np.float32)).to(self._device)
+            action, outputs = self._forward(asked)
+            actions, values = action.cpu().numpy(), outputs.cpu().numpy()
         except (RuntimeError, TypeError) as error:
             raise PolicyError(RejectCode.LOAD_FAILED, _first_line(error)) from error
         rows = (len(observations),)
@@ -108,13 +115,14 @@ class TorchScriptRuntime:
             self.act(zeros)
 
 
-def load_graph(policy: bytes) -> Any:
+def load_graph(policy: bytes, device: str = "cpu") -> Any:
     """Return the graph of policy.pt as torch runs it. Only for bytes that scan.check_archive has accepted.
 
     Raises BundleRefused LOAD_FAILED.
     """
     import torch
 
+    _check_device(device)
     with _load_lock:
         torch.set_num_threads(1)
         try:
@@ -125,9 +133,22 @@ def load_graph(policy: bytes) -> Any:
                 # A graph specialised while it serves would cost milliseconds at the first new shape.
                 torch.jit.set_fusion_strategy([("STATIC", 0)])
                 load: Any = torch.jit.load
-                return load(io.BytesIO(policy), map_location="cpu")
+                return load(io.BytesIO(policy), map_location=device)
         except (RuntimeError, ValueError, MemoryError) as error:
             raise BundleRefused(RejectCode.LOAD_FAILED, f"torch can't load policy.pt: {_first_line(error)}") from error
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    if device == "cpu":
+        return
+    kind, _, number = device.partition(":")
+    count = torch.cuda.device_count() if kind == "cuda" and torch.cuda.is_available() else 0
+    if not (number.isdecimal() or (not number and ":" not in device)) or int(number or 0) >= count:
+        raise BundleRefused(
+            RejectCode.LOAD_FAILED, f"the device {device!r} is not there, {count} GPUs are; serve on the device cpu"
+        )
 
 
 def _first_line(error: BaseException) -> str:
