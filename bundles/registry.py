@@ -1,29 +1,48 @@
-"""Where bundles are kept: a directory for each digest, on any store that fsspec reaches."""
+"""Where bundles are kept: a directory for each digest, on any store that fsspec reaches.
+
+```
+ROOT/DIGEST/metadata.json ...   a bundle; without metadata.json it does not exist for any reader
+ROOT/.new-TOKEN/                a put on its way, or what a crashed one left: prune removes it
+ROOT/pins/DIGEST.json           who pinned it, when and why
+```
+"""
 
 import hashlib
 import os
-import shutil
+import secrets
 import stat
-import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from bundles.errors import BundleRefused
 from bundles.manifest import ALLOWED_FILES, MANIFEST_NAME
+from bundles.registry_store import (
+    TIMEOUT_S,
+    Store,
+    is_local,
+    open_filesystem,
+    open_store,
+    reaching,
+    remove_tree,
+)
 from messages.status import RejectCode
 
 MAX_BUNDLE_BYTES = 256 * 2**20
-ALLOWED_PROTOCOLS = frozenset({"file", "memory", "s3", "gs", "gcs", "abfs", "abfss", "az"})
-_TRANSPORT_ERRORS = (OSError, ValueError, ImportError, RuntimeError)
+FRESH_PREFIX = ".new-"
 
 
 class Registry:
-    """A content-addressed store of bundles under one root URI."""
+    """A content-addressed store of bundles under one root URI.
 
-    def __init__(self, root_uri: str) -> None:
-        self._root_uri = root_uri.rstrip("/")
-        self._filesystem, self._root = _open(self._root_uri)
+    `store` is what lies below; by default what `root_uri` says, with waits of at most `timeout_s` each.
+    """
+
+    def __init__(self, root_uri: str, store: Store | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.root_uri = root_uri.rstrip("/")
+        self._base_uri = _base_uri(self.root_uri)
+        self.store: Store = store if store is not None else open_store(self.root_uri, timeout_s)
 
     def put(self, files: Mapping[str, bytes]) -> str:
         """Store the files of one bundle and return its URI, ROOT/sha256-of-metadata.json.
@@ -36,40 +55,31 @@ class Registry:
         for name in files:
             _check_name(name)
         digest = hashlib.sha256(files[MANIFEST_NAME]).hexdigest()
-        try:
-            if _is_local(self._filesystem):
-                _put_local(Path(self._root), digest, files)
+        with self.reaching("written"):
+            if self.store.moves_directories:
+                _put_by_moving(self.store, digest, files)
             else:
-                self._put_remote(digest, files)
-        except _TRANSPORT_ERRORS as error:
-            raise BundleRefused(RejectCode.UNREACHABLE, f"{self._root_uri} can't be written ({error})") from error
+                _put_manifest_last(self.store, digest, files)
         return self.uri_of(digest)
 
     def uri_of(self, digest: str) -> str:
         """Return the URI of the bundle with this digest, there or not."""
-        root = Path(self._root).resolve().as_uri() if _is_local(self._filesystem) else self._root_uri
-        return f"{root}/{digest}"
+        return f"{self._base_uri}/{digest}"
+
+    def has(self, digest: str) -> bool:
+        """Whether the bundle is wholly there. Raises BundleRefused UNREACHABLE."""
+        with self.reaching("listed"):
+            return is_digest(digest) and MANIFEST_NAME in self.store.names(digest)
 
     def digests(self) -> list[str]:
         """Return the digests of all bundles that are wholly there, sorted. Raises BundleRefused UNREACHABLE."""
-        try:
-            self._filesystem.invalidate_cache()
-            if not self._filesystem.isdir(self._root):
-                return []
-            names = [str(path).rstrip("/").rsplit("/", 1)[-1] for path in self._filesystem.ls(self._root, detail=False)]
-            candidates = [name for name in names if len(name) == 64 and not name.startswith(".")]
-            return sorted(
-                name for name in candidates if self._filesystem.exists(f"{self._root}/{name}/{MANIFEST_NAME}")
-            )
-        except _TRANSPORT_ERRORS as error:
-            raise BundleRefused(RejectCode.UNREACHABLE, f"{self._root_uri} can't be listed ({error})") from error
+        with self.reaching("listed"):
+            candidates = [name for name in self.store.names("") if is_digest(name)]
+            return [name for name in candidates if MANIFEST_NAME in self.store.names(name)]
 
-    def _put_remote(self, digest: str, files: Mapping[str, bytes]) -> None:
-        # No rename on object stores: a bundle without metadata.json does not exist for any reader.
-        directory = f"{self._root}/{digest}"
-        self._filesystem.makedirs(directory, exist_ok=True)
-        for name in sorted(files, key=lambda name: (name == MANIFEST_NAME, name)):
-            self._filesystem.pipe_file(f"{directory}/{name}", files[name])
+    def reaching(self, what: str) -> AbstractContextManager[None]:
+        """Turn errors of the store's transport into BundleRefused UNREACHABLE."""
+        return reaching(self.root_uri, what)
 
 
 def read_files(uri: str, max_bytes: int = MAX_BUNDLE_BYTES) -> dict[str, bytes]:
@@ -79,35 +89,16 @@ def read_files(uri: str, max_bytes: int = MAX_BUNDLE_BYTES) -> dict[str, bytes]:
     UNLISTED_FILE for more files than a bundle can have, TOO_LARGE (by the announced size, before reading),
     MISSING_FILE without metadata.json. What is signed or listed is not judged here.
     """
-    try:
-        filesystem, directory = _open(uri)
+    with reaching(uri, "read"):
+        filesystem, directory = open_filesystem(uri)
         files = (
             _read_local(Path(directory), max_bytes)
-            if _is_local(filesystem)
+            if is_local(filesystem)
             else _read_remote(filesystem, directory, max_bytes)
         )
-    except _TRANSPORT_ERRORS as error:
-        raise BundleRefused(RejectCode.UNREACHABLE, f"{uri} can't be read ({error})") from error
     if MANIFEST_NAME not in files:
         raise BundleRefused(RejectCode.MISSING_FILE, f"{uri} has no {MANIFEST_NAME}")
     return files
-
-
-def _open(uri: str) -> tuple[Any, str]:
-    import fsspec
-
-    # Chained addresses (a::b) and protocols like ssh or github would let a message choose what this process contacts.
-    protocol = uri.partition("://")[0] if "://" in uri else "file"
-    if "::" in uri or protocol not in ALLOWED_PROTOCOLS:
-        raise BundleRefused(
-            RejectCode.UNREACHABLE, f"{uri!r} is not at one of {', '.join(sorted(ALLOWED_PROTOCOLS))}", uri=uri
-        )
-    filesystem, path = fsspec.core.url_to_fs(uri)
-    return filesystem, str(path)
-
-
-def _is_local(filesystem: Any) -> bool:
-    return "file" in (filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,))
 
 
 def _check_name(name: str) -> None:
@@ -175,36 +166,52 @@ def _read_remote(filesystem: Any, directory: str, max_bytes: int) -> dict[str, b
     return files
 
 
-def _put_local(root: Path, digest: str, files: Mapping[str, bytes]) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    target = root / digest
-    fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
+def is_digest(name: str) -> bool:
+    """Whether it is the name of a bundle's directory."""
+    return len(name) == 64 and set(name) <= set("0123456789abcdef")
+
+
+def _base_uri(root_uri: str) -> str:
+    filesystem, path = open_filesystem(root_uri)
+    return Path(path).resolve().as_uri() if is_local(filesystem) else root_uri
+
+
+def _put_by_moving(store: Store, digest: str, files: Mapping[str, bytes]) -> None:
+    fresh = f"{FRESH_PREFIX}{secrets.token_hex(8)}"
     try:
-        for name, content in files.items():
-            _write_synced(fresh / name, content)
-        fresh.chmod(0o755)
-        if not target.exists():
-            try:
-                fresh.rename(target)
-            except OSError:
-                # Another writer of the same content was quicker.
-                if not target.is_dir():
-                    raise
-        if fresh.exists():
-            _replace_different(fresh, target, files)
+        if store.names(digest):
+            # A repair, or a new signature: each file is replaced in one step, and each state between is a bundle too.
+            for name in _manifest_last(files):
+                if _differs(store, f"{digest}/{name}", files[name]):
+                    store.write(f"{fresh}/{name}", files[name])
+                    store.move(f"{fresh}/{name}", f"{digest}/{name}")
+            return
+        for name in files:
+            store.write(f"{fresh}/{name}", files[name])
+        try:
+            store.move(fresh, digest)
+        except OSError:
+            # Another writer of the same content was quicker.
+            if MANIFEST_NAME not in store.names(digest):
+                raise
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        remove_tree(store, fresh)
 
 
-def _replace_different(fresh: Path, target: Path, files: Mapping[str, bytes]) -> None:
-    for name, content in files.items():
-        existing = target / name
-        if existing.is_symlink() or not existing.is_file() or existing.read_bytes() != content:
-            (fresh / name).replace(existing)
+def _put_manifest_last(store: Store, digest: str, files: Mapping[str, bytes]) -> None:
+    # No rename on object stores: a bundle without metadata.json does not exist for any reader.
+    there = set(store.names(digest))
+    for name in _manifest_last(files):
+        if name not in there or _differs(store, f"{digest}/{name}", files[name]):
+            store.write(f"{digest}/{name}", files[name])
 
 
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def _manifest_last(files: Mapping[str, bytes]) -> list[str]:
+    return sorted(files, key=lambda name: (name == MANIFEST_NAME, name))
+
+
+def _differs(store: Store, name: str, content: bytes) -> bool:
+    try:
+        return store.read(name) != content
+    except OSError:
+        return True
