@@ -139,14 +139,14 @@ WIDTHS = {
     "Bool": 1,
 }
 HEAD = (
-    "class Policy(Module):\n  __parameters__ = []\n  __buffers__ = []\n"
-    "  def forward(self: __torch__.policy.Policy,\n    obs: Tensor) -> Tuple[Tensor, Tensor]:\n"
+    r"class Policy\(Module\):\n  __parameters__ = \[\]\n  __buffers__ = \[\]\n"
+    r"  def forward\(self: __torch__.policy.Policy(?:,\n    \w+: Tensor){%d}\) -> Tuple\[Tensor, Tensor\]:\n"
 )
 KEYWORDS = {"alpha", "approximate", "dtype", "rounding_mode"}
 LISTED = ast.Assign, ast.Return, ast.Call, ast.Constant, ast.Name, ast.Attribute, ast.List, ast.Tuple, ast.UnaryOp
 
 
-def check_code(entries: Files, operations: set[str]) -> None:
+def check_code(entries: Files, input_count: int, operations: set[str]) -> None:
     text = entries.get("archive/code/__torch__/policy.py", b"").decode("latin1")
     constants = [name for name in entries if re.fullmatch(r"archive/constants/\d{1,6}", name)]
     wanted = ["data.pkl", "code/__torch__/policy.py", "*", "constants.pkl", "version", "byteorder"]
@@ -155,7 +155,7 @@ def check_code(entries: Files, operations: set[str]) -> None:
     need(entries["archive/data.pkl"] == b"\x80\2c__torch__.policy\nPolicy\n)\x81}(ub.", "forbidden-code")
     check_tensors(entries)
     need(len(text) <= 128 * 1024 and re.fullmatch(r"[\n -~]*", text) and not set("#\\") & set(text), "forbidden-code")
-    need(text.startswith(HEAD), "forbidden-code")
+    need(re.match(HEAD % input_count, text), "forbidden-code")
     try:
         forward: Any = ast.parse(text).body[0].body[2]  # type: ignore[attr-defined]
         need(depth_of(forward) < 100, "forbidden-code")
@@ -225,6 +225,18 @@ def golden_of(archive: bytes, metadata: dict[str, Any]) -> list[Any]:
     return arrays
 
 
+def by_rows(forward: Callable[..., Any], inputs: list[dict[str, Any]]) -> Callable[[Any], Any]:
+    if len(inputs) == 1:
+        return forward
+    sizes = [math.prod(item["shape"]) for item in inputs]
+
+    def on_rows(rows: Any) -> Any:
+        parts = zip(rows.split(sizes, dim=1), inputs, strict=True)
+        return forward(*[part.reshape(len(rows), *item["shape"]) for part, item in parts])
+
+    return on_rows
+
+
 def called(forward: Callable[[Any], Any], observations: Any) -> list[Any]:
     try:
         answers = list(forward(torch.from_numpy(observations.copy())))
@@ -253,7 +265,7 @@ def load(files: Files, trusted: dict[str, bytes], revoked: set[str], digest: str
     check_signature(files, trusted, revoked)
     metadata = parsed(files["metadata.json"], "bad-metadata")
     check_contents(files, metadata)
-    check_code(entries_of(files["policy.pt"], "forbidden-code"), operations)
+    check_code(entries_of(files["policy.pt"], "forbidden-code"), len(metadata["inputs"]), operations)
     golden = golden_of(files["golden.npz"], metadata)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -261,8 +273,9 @@ def load(files: Files, trusted: dict[str, bytes], revoked: set[str], digest: str
             graph: Any = torch.jit.load(io.BytesIO(files["policy.pt"]))  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             raise Refused("load-failed") from error
-        run_golden(graph.forward, golden, metadata.get("output_tolerance", 1e-4))
-    return graph.forward
+        forward = by_rows(graph.forward, metadata["inputs"])
+        run_golden(forward, golden, metadata.get("output_tolerance", 1e-4))
+    return forward
 
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "bundles.md").read_text()
