@@ -32,8 +32,8 @@ Count = Annotated[int, Meta(ge=1)]
 class Effort(Struct, frozen=True, kw_only=True):
     """How much is measured: alternating rounds of so many calls, calls at a pace, loads."""
 
-    rounds: Count = 9
-    calls: Count = 2_000
+    rounds: Count = 31
+    calls: Count = 500
     paced_calls: Count = 300
     timed_loads: Count = 15
     loads: Count = 1_000
@@ -131,7 +131,7 @@ def leak_figures(files: Mapping[str, bytes], manifest: Manifest, effort: Effort)
     """Return by how much this process has grown after many loads; nothing where that can't be seen (not on Linux)."""
     if not _MEMORY.exists():
         return []
-    for _ in range(max(20, effort.loads // 10)):
+    for _ in range(max(20, effort.loads // 4)):
         open_policy(files, manifest)
     before = _resident_mb()
     for _ in range(effort.loads):

@@ -71,18 +71,18 @@ def policy(width: int, *, is_normalised: bool) -> Any:
     return Policy().eval()
 
 
-def bundle(home: Path, name: str, module: Any, key: SigningKey) -> dict[str, bytes]:
+def bundle(home: Path, name: str, module: Any, key: SigningKey, *formats: str) -> dict[str, bytes]:
     directory = export_module(
         module, out_dir=home, obs_shape=(OBS,), strategy="bench", instruments=("A",), features=None, actions=LEVELS,
-        sequence=1, created=1, key=key, run_name=name,
+        sequence=1, created=1, key=key, run_name=name, formats=formats,
     )  # fmt: skip
     return read_files(str(directory))
 
 
 async def measure(home: Path) -> list[dict[str, Any]]:
     key, clock = SigningKey.generate(), SystemClock()
-    small = bundle(home, "small", policy(64, is_normalised=False), key)
-    normalised = bundle(home, "normalised", policy(64, is_normalised=True), key)
+    small = bundle(home, "small", policy(64, is_normalised=False), key, "onnx")
+    normalised = bundle(home, "normalised", policy(64, is_normalised=True), key, "onnx")
     large = bundle(home, "large", policy(256, is_normalised=True), key)
     manifest = decode_manifest(small["metadata.json"])
     async with Verifier() as verifier:
