@@ -262,6 +262,8 @@ def _further(
 ) -> tuple[dict[str, bytes], dict[str, Agreement]]:
     from bundles.runtimes.torchscript import TorchScriptRuntime
 
+    if not space.shape:
+        raise ExportFailed("further forms are written of policies with one observation alone", "leave out `formats`")
     return further_files(
         facts["formats"],
         module,
