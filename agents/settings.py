@@ -181,6 +181,10 @@ instruments:
 strategies:
   default: [BTCUSDT]            # an instrument is traded by one strategy
 
+# execution:
+#   decisions:
+#     runtime: mlp              # chains of layers in microseconds; torchscript, the default, runs any policy
+
 limits:
   defaults:
     max_position: 0.5           # units

@@ -6,6 +6,7 @@ from agents.assembly import scope_of
 from agents.demo.plan import DemoOptions, make_plan
 from agents.demo.session import DemoRun, DemoSession
 from agents.replay.replay import Replayed, logged_steps, replay
+from agents.settings import Settings, parse_settings
 from messages import Order, Partition, Record, Swapped, decode
 from tests.checker import check_shard
 
@@ -13,8 +14,8 @@ from tests.checker import check_shard
 def quiet(_phase: str, _done: int, _total: int) -> None: ...
 
 
-async def run_demo(home: Path, **options: object) -> DemoRun:
-    plan = make_plan(DemoOptions(**options), home)  # type: ignore[arg-type]
+async def run_demo(home: Path, base: Settings | None = None, **options: object) -> DemoRun:
+    plan = make_plan(DemoOptions(**options), home, base)  # type: ignore[arg-type]
     return await DemoSession(plan, home, quiet).run()
 
 
@@ -60,6 +61,17 @@ async def test_the_same_seed_gives_the_same_orders_and_another_seed_others(tmp_p
     ]
     assert digests[0] == digests[1]
     assert digests[0] != digests[2]
+
+
+async def test_either_backend_sends_the_same_orders(tmp_path: Path) -> None:
+    compiled = parse_settings({"execution": {"decisions": {"runtime": "mlp"}}})
+    runs = [
+        await run_demo(tmp_path / "torchscript", ticks=2_500, is_trained=False),
+        await run_demo(tmp_path / "mlp", compiled, ticks=2_500, is_trained=False),
+    ]
+    results = [rederived(run) for run in runs]
+    assert all(result.is_equal for result in results)
+    assert results[0].orders_digest == results[1].orders_digest
 
 
 async def test_a_trained_bundle_is_rolled_out_live_and_orders_name_the_bundle_of_their_time(tmp_path: Path) -> None:
