@@ -1,9 +1,7 @@
-"""`tickpilot bundle`: keys, signatures, checks and publishing."""
+"""`tickpilot bundle keygen|sign|verify|inspect|publish`; what is stored is in registry.py, bench in bundle_bench.py."""
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,19 +9,24 @@ import msgspec
 import typer
 
 from agents.assembly import trust_of
+from agents.cli import registry as stored
+from agents.cli.answers import refusals, show
 from agents.cli.options import AsJson, SettingsFile, connect_to, load
 from agents.lifecycle.process import run_async
 from agents.settings import Settings
 from bundles.loader import LoadedBundle, check_contents, stage, verify_files
 from bundles.manifest import MANIFEST_NAME, SIGNATURE_NAME, Expectation, Manifest, bundle_id, decode_manifest
 from bundles.registry import Registry, read_files
+from bundles.registry_catalogue import standings
 from bundles.signing import SigningKey, TrustStore, add_signature, signers
 from bundles.verifier import Verifier
-from messages import BundleReady, NewRecord, TickpilotError, encode
+from messages import BundleReady, NewRecord, SystemClock, encode
 
-app = typer.Typer(no_args_is_help=True, help="Keys, signatures, checks and publishing of bundles.")
+app = typer.Typer(no_args_is_help=True, help="Keys, signatures, checks, publishing and keeping of bundles.")
+for _name, _command in stored.COMMANDS.items():
+    app.command(_name)(_command)
 
-Directory = Annotated[Path, typer.Argument(help="the bundle's directory", exists=True, file_okay=False)]
+Directory = Annotated[Path, typer.Argument(help="the bundle's directory")]
 BundleUri = Annotated[str, typer.Argument(help="the bundle's directory, or its address in a store")]
 
 
@@ -34,10 +37,10 @@ def keygen(
     json: AsJson = False,
 ) -> None:
     """Make a signing key: PATH, which only you can read, and its public half beside it, .pub."""
-    with _refusals(json=json):
+    with refusals(json=json):
         key = SigningKey.generate()
         key.write(path)
-        _print({"key_id": key.key_id, "private": str(path), "public": str(path.with_suffix(".pub"))}, json=json)
+        show({"key_id": key.key_id, "private": str(path), "public": str(path.with_suffix(".pub"))}, json=json)
 
 
 @app.command("sign")
@@ -49,7 +52,7 @@ def sign_bundle(
     json: AsJson = False,
 ) -> None:
     """Sign a bundle, beside what other keys have signed. What it holds is checked against its metadata first."""
-    with _refusals(json=json):
+    with refusals(json=json):
         files = read_files(str(directory))
         check_contents(files, decode_manifest(files[MANIFEST_NAME]))
         signing_key = SigningKey.read(key)
@@ -58,7 +61,7 @@ def sign_bundle(
         envelope = add_signature(files[MANIFEST_NAME], before, signing_key)
         fresh.write_bytes(envelope)
         fresh.replace(directory / SIGNATURE_NAME)
-        _print({"key_id": signing_key.key_id, "signers": signers(envelope), "sha256": _digest(files)}, json=json)
+        show({"key_id": signing_key.key_id, "signers": signers(envelope), "sha256": _digest(files)}, json=json)
 
 
 @app.command()
@@ -71,22 +74,37 @@ def verify(
     json: AsJson = False,
 ) -> None:
     """Check a bundle as Execution does: signature, digests, code, golden answers in a process of its own."""
-    with _refusals(json=json):
+    with refusals(json=json):
         store = TrustStore.read(trust) if trust is not None else None
         expected = Expectation(strategy=strategy)
         loaded = run_async(_verify(uri, store, expected, allow_unsigned=allow_unsigned))
-        _print({"accepted": True, **_facts(loaded.manifest, loaded.files)}, json=json)
+        show({"accepted": True, **_facts(loaded.manifest, loaded.files)}, json=json)
 
 
 @app.command()
-def inspect(uri: BundleUri, *, json: AsJson = False) -> None:
-    """Show what a bundle says of itself. Nothing is verified but its digests, nothing of it runs."""
-    with _refusals(json=json):
+def inspect(
+    uri: BundleUri,
+    settings: SettingsFile = None,
+    trust: Annotated[Path | None, typer.Option("--trust", help="say which signers these .pub files trust")] = None,
+    *,
+    with_files: Annotated[bool, typer.Option("--files", help="size and digest of every file")] = False,
+    json: AsJson = False,
+) -> None:
+    """Show what a bundle says of itself and who signed it. Nothing but its digests is demanded, nothing of it runs."""
+    with refusals(json=json):
         files = read_files(uri)
         manifest = decode_manifest(files[MANIFEST_NAME])
         check_contents(files, manifest)
         content = msgspec.to_builtins(manifest)
-        _print({**_facts(manifest, files), **(content if json else _summary(content))}, json=json)
+        answer = {**_facts(manifest, files), **(content if json else _summary(content))}
+        signed_by = standings(files[MANIFEST_NAME], files.get(SIGNATURE_NAME), _trust(settings, trust))
+        answer["signed_by"] = msgspec.to_builtins(signed_by)
+        if with_files:
+            answer["all_files"] = {
+                name: {"size": len(files[name]), "sha256": hashlib.sha256(files[name]).hexdigest()}
+                for name in sorted(files)
+            }
+        show(answer, json=json)
 
 
 @app.command()
@@ -104,11 +122,12 @@ def publish(
 
     Refused is what the agents would refuse: the settings name store and trusted keys, the options others.
     """
-    with _refusals(json=json):
+    with refusals(json=json):
         loaded = load(settings)
         files = read_files(str(directory))
         store = trust_of(loaded) if trust is None else TrustStore.read(trust)
-        manifest = verify_files(files, store, allow_unsigned=loaded.allow_unsigned)
+        now = Expectation(now_ns=SystemClock().now_ns())
+        manifest = verify_files(files, store, now, allow_unsigned=loaded.allow_unsigned)
         ready = BundleReady(
             bundle_id=bundle_id(manifest),
             strategy=manifest.strategy,
@@ -118,7 +137,7 @@ def publish(
             created=manifest.created,
         )
         offset = run_async(_announce(ready, loaded))
-        _print({**msgspec.to_builtins(ready), "offset": offset}, json=json)
+        show({**msgspec.to_builtins(ready), "offset": offset}, json=json)
 
 
 async def _verify(uri: str, trust: TrustStore | None, expected: Expectation, *, allow_unsigned: bool) -> LoadedBundle:
@@ -141,17 +160,11 @@ async def _announce(ready: BundleReady, settings: Settings) -> int:
         await bus.stop()
 
 
-@contextmanager
-def _refusals(*, json: bool) -> Iterator[None]:
-    try:
-        yield
-    except TickpilotError as error:
-        code = getattr(error, "code", None)
-        if json:
-            typer.echo(msgspec.json.encode({"accepted": False, "code": code, "error": str(error)}).decode())
-        else:
-            typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
+def _trust(settings: Path | None, trust: Path | None) -> TrustStore | None:
+    if trust is not None:
+        return TrustStore.read(trust)
+    configured = load(settings).trust if settings is not None else None
+    return TrustStore.read(configured) if configured is not None else None
 
 
 def _facts(manifest: Manifest, files: Any) -> dict[str, Any]:
@@ -170,11 +183,3 @@ def _summary(content: dict[str, Any]) -> dict[str, Any]:
 
 def _digest(files: Any) -> str:
     return hashlib.sha256(files[MANIFEST_NAME]).hexdigest()
-
-
-def _print(content: dict[str, Any], *, json: bool) -> None:
-    if json:
-        typer.echo(msgspec.json.encode(content).decode())
-        return
-    for name, value in content.items():
-        typer.echo(f"{name:<12} {value if isinstance(value, str | int) else msgspec.json.encode(value).decode()}")

@@ -206,7 +206,7 @@ def away(port: int, timeout_s: float) -> ObjectStore:
 
     import fsspec
 
-    with patch.dict(os.environ, {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}):
+    with patch.dict(os.environ, {"AWS_ENDPOINT_URL": f"http://localhost:{port}"}):
         fsspec.filesystem("s3").clear_instance_cache()
         filesystem, path = open_filesystem(f"s3://{BUCKET}/away", timeout_s)
         filesystem.connect()
