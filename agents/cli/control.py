@@ -1,4 +1,4 @@
-"""`tickpilot halt`, `resume`, `flatten`, `status`: what an operator writes to `control`, and what it says now."""
+"""`tickpilot halt`, `resume`, `flatten`, `override`, `status`: what an operator writes to `control`, and what it says now."""
 
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from messages import (
     Halt,
     Heartbeat,
     NewRecord,
+    Override,
     Refused,
     Resume,
     SystemClock,
@@ -28,6 +29,14 @@ from messages.control_fold import ControlFold
 Who = Annotated[str, typer.Option("--who", help="Your name, for the log.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the log.")]
 ScopeOption = Annotated[str, typer.Option("--scope", help="portfolio, strategy:NAME or instrument:NAME.")]
+
+
+class OverrideRefused(Refused):
+    """Raised when an override makes no sense, or did not count."""
+
+    def __init__(self, instrument: str, detail: str) -> None:
+        super().__init__(f"override of {instrument}: {detail}")
+        self.instrument, self.detail = instrument, detail
 
 
 def halt(
@@ -60,6 +69,31 @@ def flatten(
     typer.echo(f"written at control offset {run_async(_write(load(settings), message))}")
 
 
+def override(
+    instrument: Annotated[str, typer.Argument(help="As in the settings.")],
+    who: Who,
+    reason: Reason,
+    target: Annotated[
+        float | None, typer.Option("--target", help="The wanted position, in units; below 0: short.")
+    ] = None,
+    release: Annotated[bool, typer.Option("--release", help="Let the policy decide again.")] = False,
+    settings: SettingsFile = None,
+) -> None:
+    """Set an instrument's position by hand, until it is released. Limits hold as ever."""
+    loaded = load(settings)
+    if (target is None) is not release:
+        raise OverrideRefused(instrument, "give either --target or --release")
+    reference = loaded.instruments_by_name.get(instrument)
+    if reference is None or instrument not in loaded.strategy_of:
+        raise OverrideRefused(
+            instrument, f"is not traded; the settings trade {', '.join(loaded.strategy_of) or 'nothing'}"
+        )
+    if target is not None and reference.lots(target) is None:
+        raise OverrideRefused(instrument, f"{target:g} is no multiple of its quantity_step {reference.quantity_step:g}")
+    offset = run_async(_override(loaded, loaded.strategy_of[instrument], instrument, target, who, reason))
+    typer.echo(f"written at control offset {offset}")
+
+
 def status(settings: SettingsFile = None, as_json: AsJson = False) -> None:
     """Say what is live, halted and alive."""
     view = run_async(_status(load(settings)))
@@ -86,6 +120,28 @@ async def _write(settings: Settings, message: ControlMessage) -> int:
         await bus.stop()
 
 
+async def _override(
+    settings: Settings, strategy: str, instrument: str, target: float | None, who: str, reason: str
+) -> int:
+    fold, _ = await _read(settings)
+    message = Override(
+        strategy=strategy,
+        instrument=instrument,
+        expects=fold.last_offset(f"override/{strategy}/{instrument}"),
+        who=who,
+        reason=reason,
+        ts=SystemClock().now_ns(),
+        target=target,
+    )
+    offset = await _write(settings, message)
+    fold, _ = await _read(settings)
+    if fold.overrides.get((strategy, instrument)) != target:
+        raise OverrideRefused(
+            instrument, "somebody else wrote at the same time; look at `tickpilot status`, then repeat"
+        )
+    return offset
+
+
 async def _resume(settings: Settings, who: str, reason: str, scope: str) -> None:
     fold, _ = await _read(settings)
     halts = [halted for halted in fold.halts.in_force() if halted.scope == scope]
@@ -107,6 +163,7 @@ async def _status(settings: Settings) -> dict[str, list[str]]:
         "live": [f"{strategy} {name}: {active.bundle_id}" for (strategy, name), active in sorted(fold.active.items())],
         "halted": [f"{h.scope} {h.level} by {h.writer}: {h.reason}" for h in fold.halts.in_force()],
         "flattening": sorted(fold.flattening),
+        "overridden": [f"{strategy} {name}: {target:g}" for (strategy, name), target in sorted(fold.overrides.items())],
         "agents": [
             f"{beat.agent_id}: {beat.state}, {(now_ns - beat.ts) / 1e9:.1f} s ago" for beat in heartbeats.values()
         ],
