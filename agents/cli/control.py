@@ -1,4 +1,4 @@
-"""`tickpilot halt`, `resume`, `flatten`, `override`, `status`: what an operator writes to `control`, and what it says now."""
+"""`tickpilot halt`, `resume`, `flatten`, `override`, `status`: what an operator writes to `control`, and reads of it."""
 
 from typing import Annotated
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import numpy as np
 import torch
 
 from agents.assembly import scope_of
@@ -22,7 +23,9 @@ from agents.execution.step import ServingBundle
 from agents.lifecycle.garbage import calm_garbage_collector
 from agents.settings import parse_settings
 from bundles.export import export_module
+from bundles.latency import Call, bare_call
 from bundles.loader import load_bundle
+from bundles.manifest import POLICY_NAME
 from bundles.runtimes.choice import RuntimeName
 from bundles.signing import SigningKey, TrustStore
 from messages import LogStarted, Order, Record, Step, encode
@@ -61,8 +64,8 @@ def network(size: int) -> torch.nn.Module:
     return Network()
 
 
-def make_bundles(plan: DemoPlan, home: Path) -> dict[RuntimeName, ServingBundle]:
-    """The same bundle, served by each backend."""
+def make_bundles(plan: DemoPlan, home: Path) -> tuple[dict[RuntimeName, ServingBundle], Call]:
+    """The same bundle, served by each backend, and the bare call of its policy."""
     key = SigningKey.generate()
     environment = environment_of(plan)
     directory = export_module(
@@ -80,7 +83,9 @@ def make_bundles(plan: DemoPlan, home: Path) -> dict[RuntimeName, ServingBundle]
         formats=("onnx",),
     )
     trust = TrustStore.of([key])
-    return {name: serving(load_bundle(directory, trust=trust, runtime=name)) for name in RUNTIMES}
+    loaded = {name: load_bundle(directory, trust=trust, runtime=name) for name in RUNTIMES}
+    call = bare_call(loaded["torchscript"].files[POLICY_NAME], (environment.features.size,))
+    return {name: serving(bundle) for name, bundle in loaded.items()}, call
 
 
 def live_shard(plan: DemoPlan, bundle: ServingBundle) -> Shard:
@@ -150,13 +155,13 @@ def answer(order: Order, offset: int) -> Record:
     return Record(topic="reports", partition=0, offset=offset, timestamp_ms=0, key=None, value=value)
 
 
-def bare_round(bundle: ServingBundle, size: int) -> list[float]:
-    forward, observation = bundle.policy._graph.forward, torch.zeros((1, size))  # type: ignore[attr-defined]
+def bare_round(call: Call, size: int) -> list[float]:
+    nothing = np.zeros(size, np.float32)
     samples = []
     with torch.no_grad():
         for _ in range(STEPS):
             began = perf_counter_ns()
-            forward(observation)
+            call(nothing)
             samples.append((perf_counter_ns() - began) / 1e3)
     return samples
 
@@ -191,14 +196,14 @@ def main() -> None:
         (Path(home) / "trust").mkdir()
         always = parse_settings({"trainer": {"environment": {"actions": {"kind": "levels", "max_position": 1.0}}}})
         plan = make_plan(DemoOptions(ticks=STEPS), Path(home), always)
-        bundles, records = make_bundles(plan, Path(home)), market(plan)
+        (bundles, call), records = make_bundles(plan, Path(home)), market(plan)
         observer = bundles["torchscript"].observer
         assert observer is not None
         calm_garbage_collector()  # as every process of agents does
         bare: list[list[float]] = []
         rounds: dict[RuntimeName, list[Round]] = {name: [] for name in RUNTIMES}
         for _ in range(ROUNDS):
-            bare.append(bare_round(bundles["torchscript"], observer.size))
+            bare.append(bare_round(call, observer.size))
             for name, bundle in bundles.items():
                 rounds[name].append(one_round(live_shard(plan, bundle), records))
     calls = {percent: median([percentile(times, percent) for times in bare]) for percent in (50, 99)}

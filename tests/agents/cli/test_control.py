@@ -78,8 +78,9 @@ def test_an_override_holds_until_it_is_released(settings: Path) -> None:
 def test_an_override_counts_after_a_void_one(settings: Path) -> None:
     stale = Override(strategy="momentum", instrument="AAA", expects=77, who="bob", reason="late", ts=1, target=5.0)
 
+    values = msgspec.yaml.decode(settings.read_bytes())
+
     async def write() -> None:
-        values = msgspec.yaml.decode(settings.read_bytes())
         bus = connect(values["bus"], prefix=values["prefix"])
         producer = await bus.producer()
         await producer.publish("control", NewRecord(key=control_key(stale).encode(), value=encode(stale)))
