@@ -1,4 +1,4 @@
-"""`tickpilot halt`, `resume`, `flatten`, `override`, `status`: what an operator writes to `control`, and reads of it."""
+"""`tickpilot halt`, `resume`, `flatten`, `override`, `status`: what operators write to `control`, and read of it."""
 
 from typing import Annotated
 
