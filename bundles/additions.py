@@ -28,8 +28,8 @@ def hesitant(module: Any, choices: int, min_confidence: float) -> Any:
             self.register_buffer("indices", torch.arange(choices).unsqueeze(0))
             self.register_buffer("doubt", torch.tensor(choices))
 
-        def forward(self, obs: Any) -> Any:
-            actions, outputs = self.decided(obs)
+        def forward(self, *obs: Any) -> Any:
+            actions, outputs = self.decided(*obs)
             shares = torch.softmax(outputs, 1)
             indices: Any = self.indices
             doubt: Any = self.doubt
@@ -52,8 +52,8 @@ def clamped(module: Any, space: Space) -> Any:
             self.register_buffer("low", torch.tensor(space.low, dtype=torch.float32))
             self.register_buffer("high", torch.tensor(space.high, dtype=torch.float32))
 
-        def forward(self, obs: Any) -> Any:
-            actions, outputs = self.free(obs)
+        def forward(self, *obs: Any) -> Any:
+            actions, outputs = self.free(*obs)
             return torch.minimum(torch.maximum(actions, self.low), self.high), outputs  # type: ignore[arg-type]
 
     return Clamped().eval()

@@ -20,6 +20,7 @@ from bundles.errors import BundleRefused, ExportFailed, PolicyError
 from bundles.features import FeatureSpec
 from bundles.formats import Agreement, further_files
 from bundles.golden import encode_golden
+from bundles.inputs import load_rows_runtime, parts_of, row_shape
 from bundles.manifest import (
     GOLDEN_NAME,
     MANIFEST_NAME,
@@ -33,6 +34,7 @@ from bundles.manifest import (
     encode_manifest,
 )
 from bundles.proof import MIN_PROOF_OBSERVATIONS, Acts, Answers, Array, Proof, action_range, probe_observations, prove
+from bundles.runtimes.protocol import PolicyRuntime
 from bundles.scan import check_archive
 from bundles.signing import SigningKey, sign
 
@@ -76,29 +78,29 @@ def export_policy(model: Any, *, out_dir: str | Path, vec_normalize: Any = None,
     model, facts and `created` give the same bytes. Raises ExportFailed, and BundleRefused BAD_METADATA or WRONG_SHAPE
     for facts that contradict the model.
     """
-    from bundles.stable_baselines import greedy_module, predictions, space_of
+    from bundles.stable_baselines import compared_groups, greedy_module, inputs_of, predictions, scale_of, space_of
 
+    inputs = inputs_of(model.observation_space)
     module, action_space = greedy_module(model, vec_normalize), space_of(model.action_space)
     predict = predictions(model, vec_normalize)
     if (threshold := facts.get("min_confidence")) is not None:
         module, action_space, facts = _hesitant(module, action_space, threshold, facts)
-    eager = _eager(module)
+    eager = _eager(module, inputs)
 
     def answers(observations: Array) -> tuple[Array, Array]:
         actions, outputs = eager(observations)
         decided = predict(observations)
         return (decided if threshold is None else decided_or(action_space.n[0] - 1, decided, actions)), outputs
 
-    scale: tuple[Any, Any] = (0.0, 1.0)
-    if vec_normalize is not None and vec_normalize.norm_obs:
-        scale = (vec_normalize.obs_rms.mean, np.sqrt(vec_normalize.obs_rms.var))
     return _export(
         module,
         answers=answers,
         exact=predict,
+        groups=compared_groups(model) if threshold is None else (),
+        inputs=inputs,
         spaces=(space_of(model.observation_space), action_space),
         names=(type(model).__name__.lower(), "stable-baselines3"),
-        scale=scale,
+        scale=scale_of(model, vec_normalize),
         out_dir=Path(out_dir),
         facts=facts,
     )
@@ -108,31 +110,38 @@ def export_module(
     module: Any,
     *,
     out_dir: str | Path,
-    obs_shape: tuple[int, ...],
+    obs_shape: tuple[int, ...] | Mapping[str, tuple[int, ...]],
     algo: str = "module",
     action_space: Space | None = None,
     **facts: Unpack[BundleFacts],
 ) -> Path:
     """Write any torch module with forward(obs float32 [B, *obs_shape]) -> (action, outputs) as `export_policy` does.
 
+    With shapes by name, forward takes an input for each, in their order, and `observations` in the facts are rows: the
+    inputs, flat, one after the other.
     `action` is int64 [B], an index of `actions.levels`, int64 [B, k], or float32 [B, k]; `outputs` float32 [B, k].
     `action_space` says more than the dtype: a `hybrid` has indices in its first columns and numbers in the others, and
     what has bounds is clamped to them in the graph. The module is traced: its forward must be one line of tensor maths,
     without branches on values. The proof compares the exported graph with the module itself. Raises ExportFailed, and
     BundleRefused for facts that contradict the module.
     """
+    shapes = {"obs": obs_shape} if isinstance(obs_shape, tuple) else obs_shape
+    inputs = tuple(Input(name=name, dtype="float32", shape=shape) for name, shape in shapes.items())
     if action_space is None:
-        action_space = _action_space_of(module, obs_shape, facts["actions"])
+        action_space = _action_space_of(module, inputs, facts["actions"])
     elif action_space.low is not None and action_space.high is not None:
         module = clamped(module, action_space)
     if (threshold := facts.get("min_confidence")) is not None:
         module, action_space, facts = _hesitant(module, action_space, threshold, facts)
-    eager = _eager(module)
+    eager = _eager(module, inputs)
+    parts = {name: Space(kind="box", shape=shape) for name, shape in shapes.items()}
     return _export(
         module,
         answers=eager,
         exact=None,  # freezing folds layers of a module that is not known
-        spaces=(Space(kind="box", shape=obs_shape), action_space),
+        groups=(),
+        inputs=inputs,
+        spaces=(parts["obs"] if isinstance(obs_shape, tuple) else Space(kind="dict", spaces=parts), action_space),
         names=(algo, "torch"),
         scale=(0.0, 1.0),
         out_dir=Path(out_dir),
@@ -140,8 +149,8 @@ def export_module(
     )
 
 
-def _action_space_of(module: Any, obs_shape: tuple[int, ...], mapping: ActionMapping | None) -> Space:
-    actions, _ = _eager(module)(np.zeros((2, *obs_shape), np.float32))
+def _action_space_of(module: Any, inputs: tuple[Input, ...], mapping: ActionMapping | None) -> Space:
+    actions, _ = _eager(module, inputs)(np.zeros((2, *row_shape(inputs)), np.float32))
     if actions.dtype.kind != "i":
         return Space(kind="box", shape=actions.shape[1:])
     if mapping is None or actions.ndim != 1:
@@ -161,6 +170,8 @@ def _export(
     *,
     answers: Answers,
     exact: Acts | None,
+    groups: tuple[int, ...],
+    inputs: tuple[Input, ...],
     spaces: tuple[Space, Space],
     names: tuple[str, str],
     scale: tuple[Any, Any],
@@ -168,10 +179,13 @@ def _export(
     facts: BundleFacts,
 ) -> Path:
     obs_space, action_space = spaces
-    policy = _trace(module, obs_space.shape)
-    proof, golden = _prove(policy, answers, (obs_space, action_space), scale, facts, exact)
+    policy = _trace(module, *[item.shape for item in inputs])
+    observations = _observations(obs_space, scale, facts)
+    proof, golden = _prove(_runtime(policy, inputs), answers, observations, action_space, facts, exact, groups)
     contents = {POLICY_NAME: policy, GOLDEN_NAME: golden}
     if "formats" in facts:
+        if len(inputs) > 1:
+            raise ExportFailed("further formats of a policy of several inputs can't be written", "leave `formats` out")
         further, agreements = _further(module, policy, obs_space, scale, facts)
         contents |= further
         proof = msgspec.structs.replace(proof, formats=agreements)
@@ -186,9 +200,9 @@ def _export(
         algo=names[0],
         framework=names[1],
         export_method="torch.jit.trace+freeze",
-        obs_shape=obs_space.shape,
+        obs_shape=row_shape(inputs),
         obs_space=obs_space,
-        inputs=(Input(name="obs", dtype="float32", shape=obs_space.shape),),
+        inputs=inputs,
         action_space=action_space,
         features=facts["features"],
         actions=facts["actions"],
@@ -210,18 +224,18 @@ def _export(
 _TRACEABLE = "let forward be tensor maths alone, without branches on values"
 
 
-def _trace(module: Any, obs_shape: tuple[int, ...]) -> bytes:
+def _trace(module: Any, *shapes: tuple[int, ...]) -> bytes:
     import torch
     from torch.jit._trace import TracerWarning
 
-    example = torch.zeros((3, *obs_shape), dtype=torch.float32)
+    examples = tuple(torch.zeros((3, *shape), dtype=torch.float32) for shape in shapes)
     saved = io.BytesIO()
     with warnings.catch_warnings(record=True) as told, torch.no_grad():
         # torch.jit is deprecated as a whole, and says so at each call.
         warnings.simplefilter("always")
         try:
             trace: Any = torch.jit.trace
-            traced = torch.jit.freeze(trace(module.eval(), example, check_trace=False))
+            traced = torch.jit.freeze(trace(module.eval(), examples, check_trace=False))
         except RuntimeError as error:
             raise ExportFailed(f"the module can't be traced ({error})", _TRACEABLE) from error
         torch.jit.save(traced, saved)
@@ -229,28 +243,34 @@ def _trace(module: Any, obs_shape: tuple[int, ...]) -> bytes:
         raise ExportFailed(f"the module can't be traced ({wrong[0]})", _TRACEABLE)
     policy = canonical(saved.getvalue())
     try:
-        check_archive(policy)
+        check_archive(policy, len(shapes))
     except BundleRefused as refusal:
         raise ExportFailed(refusal.detail, "use only operations that scan.py lists") from refusal
     return policy
 
 
-def _prove(
-    policy: bytes,
-    answers: Answers,
-    spaces: tuple[Space, Space],
-    scale: tuple[Any, Any],
-    facts: BundleFacts,
-    exact: Acts | None,
-) -> tuple[Proof, bytes]:
+def _runtime(policy: bytes, inputs: tuple[Input, ...]) -> PolicyRuntime:
     from bundles.runtimes.torchscript import TorchScriptRuntime
 
+    return TorchScriptRuntime.load(policy, inputs[0].shape) if len(inputs) == 1 else load_rows_runtime(policy, inputs)
+
+
+def _observations(obs_space: Space, scale: tuple[Any, Any], facts: BundleFacts) -> Array:
     count = max(facts.get("proof_observations", MIN_PROOF_OBSERVATIONS), MIN_PROOF_OBSERVATIONS)
-    obs_space, action_space = spaces
-    observations = probe_observations(facts.get("observations"), obs_space, count, scale)
-    runtime = TorchScriptRuntime.load(policy, obs_space.shape)
+    return probe_observations(facts.get("observations"), obs_space, count, scale)
+
+
+def _prove(
+    runtime: PolicyRuntime,
+    answers: Answers,
+    observations: Array,
+    action_space: Space,
+    facts: BundleFacts,
+    exact: Acts | None,
+    groups: tuple[int, ...],
+) -> tuple[Proof, bytes]:
     try:
-        proof, golden = prove(runtime, answers, observations, action_range(action_space), exact)
+        proof, golden = prove(runtime, answers, observations, action_range(action_space), exact, groups)
     except PolicyError as error:
         raise ExportFailed(error.what, "look for NaN in the weights and the normaliser") from error
     evaluation = {name: float(value) for name, value in facts.get("evaluation", {}).items()}
@@ -269,17 +289,21 @@ def _further(
         module,
         trace=_trace,
         wanted=TorchScriptRuntime.load(policy, space.shape).forward,
-        observations=probe_observations(facts.get("observations"), space, MIN_PROOF_OBSERVATIONS, scale),
+        # One row far out decides how a whole batch is quantised: the forms are compared on what they are for.
+        observations=probe_observations(
+            facts.get("observations"), space, MIN_PROOF_OBSERVATIONS, scale, is_extreme=False
+        ),
         least_agreement=facts.get("least_agreement"),
     )
 
 
-def _eager(module: Any) -> Answers:
+def _eager(module: Any, inputs: tuple[Input, ...]) -> Answers:
     import torch
 
     def answers(observations: Array) -> tuple[Array, Array]:
+        rows = torch.from_numpy(np.array(observations, np.float32))
         with torch.no_grad():
-            action, outputs = module(torch.from_numpy(np.array(observations, np.float32)))
+            action, outputs = module(*[part for _, part in parts_of(rows, inputs)])
         return action.numpy(), outputs.numpy()
 
     return answers

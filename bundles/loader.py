@@ -5,7 +5,6 @@ Files are read once; everything after judges and uses those same bytes.
 
 import asyncio
 import hashlib
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +14,7 @@ from msgspec import Struct
 
 from bundles.errors import BundleRefused, PolicyError
 from bundles.golden import check_golden, decode_golden
+from bundles.inputs import load_rows_runtime, numbers, rows_of
 from bundles.manifest import (
     ALLOWED_FILES,
     GOLDEN_NAME,
@@ -30,9 +30,10 @@ from bundles.manifest import (
 )
 from bundles.registry import MAX_BUNDLE_BYTES, read_files
 from bundles.runtimes.choice import DEFAULT_RUNTIME, RuntimeName, open_runtime
-from bundles.runtimes.protocol import Actions, PolicyRuntime
+from bundles.runtimes.protocol import Actions, Floats, PolicyRuntime
 from bundles.scan import check_archive
 from bundles.signing import TrustStore, verify
+from bundles.spaces import INDEX_KINDS, are_within, bounds_of
 from bundles.verifier import Verifier
 from messages.status import RejectCode
 
@@ -108,16 +109,16 @@ def open_policy(files: Files, manifest: Manifest, runtime_name: RuntimeName = DE
     Runs the policy's graph in this process: give it what the verifier process has passed, or what you trust.
     Raises BundleRefused.
     """
-    check_archive(files[POLICY_NAME])
+    check_archive(files[POLICY_NAME], len(manifest.inputs))
     vectors = decode_golden(files[GOLDEN_NAME], manifest.obs_shape)
-    discrete = manifest.action_space.kind in {"discrete", "multi_discrete", "multi_binary"}
+    discrete = manifest.action_space.kind in INDEX_KINDS
     if discrete != (vectors.actions.dtype.kind == "i") or vectors.actions.shape[1:] != manifest.action_space.shape:
         raise BundleRefused(
             RejectCode.WRONG_SHAPE,
             f"golden actions are {vectors.actions.dtype} {vectors.actions.shape}, action space {manifest.action_space}",
         )
     _check_within(vectors.actions, manifest.action_space, manifest.output_tolerance)
-    runtime = open_runtime(runtime_name, files, manifest.obs_shape)
+    runtime = _open_runtime(files, manifest, runtime_name)
     try:
         check_golden(runtime, vectors, manifest.output_tolerance)
         runtime.warm()
@@ -126,22 +127,19 @@ def open_policy(files: Files, manifest: Manifest, runtime_name: RuntimeName = DE
     return runtime
 
 
+def _open_runtime(files: Files, manifest: Manifest, runtime_name: RuntimeName) -> PolicyRuntime:
+    if len(manifest.inputs) == 1:
+        return open_runtime(runtime_name, files, manifest.obs_shape)
+    if runtime_name != "torchscript":
+        raise BundleRefused(
+            RejectCode.LOAD_FAILED, f"the runtime {runtime_name} takes one input, the policy has {len(manifest.inputs)}"
+        )
+    return load_rows_runtime(files[POLICY_NAME], manifest.inputs)
+
+
 def _check_within(actions: Actions, space: Space, tolerance: float) -> None:
     # What comes after the policy indexes and scales by the space: an action beyond it must not appear while it trades.
-    count = math.prod(space.shape)
-    low, high = np.full(count, -np.inf), np.full(count, np.inf)
-    try:
-        if space.kind in {"box", "hybrid"}:
-            low[:] = -np.inf if space.low is None else [-np.inf if end is None else end for end in space.low]
-            high[:] = np.inf if space.high is None else [np.inf if end is None else end for end in space.high]
-        else:
-            low[:], high[:], tolerance = 0, 1 if space.kind == "multi_binary" else [n - 1 for n in space.n], 0.0
-    except ValueError as error:
-        raise BundleRefused(RejectCode.WRONG_SHAPE, f"the bounds of action space {space} don't fit it") from error
-    rows = actions.reshape(len(actions), -1)
-    if space.kind == "hybrid" and not (rows[:, : len(space.n)] == np.floor(rows[:, : len(space.n)])).all():
-        raise BundleRefused(RejectCode.WRONG_SHAPE, f"golden actions hold broken indices of action space {space}")
-    if not ((rows >= low - tolerance) & (rows <= high + tolerance)).all():
+    if not are_within(actions, space, bounds_of(space), tolerance):
         raise BundleRefused(RejectCode.WRONG_SHAPE, f"golden actions reach beyond action space {space}")
 
 
@@ -211,6 +209,9 @@ class TorchScriptPolicy:
 
     def __init__(self, bundle: LoadedBundle) -> None:
         self.bundle = bundle
+        self.holds = 0
+        """How many answers were in doubt, and mean: keep the position."""
+        self._bounds = bounds_of(bundle.manifest.action_space)
 
     @classmethod
     def load_bundle(
@@ -227,15 +228,41 @@ class TorchScriptPolicy:
     def predict(self, observation: Any, *, deterministic: bool = True) -> tuple[Any, dict[str, Any]]:
         """Return (action, info) for one observation [*obs_shape], or (actions, info) for a batch [B, *obs_shape].
 
-        A discrete action is an int, a continuous one float32 [k]; `info` holds `outputs` (logits, Q-values or mean)
-        and `bundle_id`. Bundles are greedy: raises ValueError for `deterministic=False`, PolicyError for NaN.
+        Of several inputs, `observation` is a mapping from their names to arrays, each single or each a batch. A
+        discrete action is an int, others are arrays [k]; `info` holds `outputs` (logits, Q-values or mean),
+        `bundle_id`, and `is_hold`: the policy is in doubt, and keeps the position. Bundles are greedy: raises
+        ValueError for `deterministic=False`. Raises PolicyError: WRONG_SHAPE for another shape or type, and for an
+        action beyond the action space; NOT_FINITE for NaN and infinity in what comes or goes.
         """
         if not deterministic:
             raise ValueError("a bundle holds the greedy policy alone; call predict with deterministic=True")
-        rows = np.asarray(observation, dtype=np.float32)
-        is_single = rows.shape == self.manifest.obs_shape
-        actions, outputs = self.bundle.runtime.forward(rows[None] if is_single else rows)
-        info = {"bundle_id": self.bundle.bundle_id, "outputs": outputs[0] if is_single else outputs}
+        manifest = self.manifest
+        rows, is_single = _rows(observation, manifest)
+        actions, outputs = self.bundle.runtime.forward(rows)
+        if not are_within(actions, manifest.action_space, self._bounds, manifest.output_tolerance):
+            raise PolicyError(RejectCode.WRONG_SHAPE, f"the action is beyond action space {manifest.action_space}")
+        is_hold = _is_hold(actions, manifest)
+        self.holds += int(is_hold.sum())
+        info = {
+            "bundle_id": self.bundle.bundle_id,
+            "outputs": outputs[0] if is_single else outputs,
+            "is_hold": bool(is_hold[0]) if is_single else is_hold,
+        }
         if not is_single:
             return actions, info
         return (int(actions[0]) if actions.ndim == 1 and actions.dtype.kind == "i" else actions[0]), info
+
+
+def _rows(observation: Any, manifest: Manifest) -> tuple[Floats, bool]:
+    if isinstance(observation, Mapping):
+        return rows_of(observation, manifest.inputs)
+    rows = numbers(observation)
+    is_single = rows.shape == manifest.obs_shape
+    return (rows[None] if is_single else rows), is_single
+
+
+def _is_hold(actions: Actions, manifest: Manifest) -> Actions:
+    mapping = manifest.actions
+    if mapping is None or mapping.kind != "levels" or None not in mapping.levels:
+        return np.zeros(len(actions), bool)
+    return np.isin(actions, [index for index, level in enumerate(mapping.levels) if level is None])

@@ -28,6 +28,7 @@ REQUIRED_FILES = frozenset({POLICY_NAME, GOLDEN_NAME})
 LISTED_FILES = REQUIRED_FILES | {ONNX_NAME, INT8_NAME, FP16_NAME, PT2_NAME}
 ALLOWED_FILES = LISTED_FILES | {MANIFEST_NAME, SIGNATURE_NAME, PROOF_NAME}
 MAX_MANIFEST_BYTES = 2**20
+MAX_INPUTS = 16
 
 Dimension = Annotated[int, Meta(ge=1, le=2**20)]
 Shape = Annotated[tuple[Dimension, ...], Meta(max_length=4)]
@@ -36,15 +37,17 @@ Shape = Annotated[tuple[Dimension, ...], Meta(max_length=4)]
 class Space(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A gymnasium space, or `hybrid`: float32 numbers, the first of them indices with `n` choices each.
 
-    `n`: choices of each discrete action; `low`, `high`: flat bounds of a box or hybrid, null: none.
+    `n`: choices of each discrete action; `low`, `high`: flat bounds of a box or hybrid, null: none. `spaces`: the parts
+    of a dict of observations.
     """
 
-    kind: Literal["box", "discrete", "multi_discrete", "multi_binary", "hybrid"]
+    kind: Literal["box", "discrete", "multi_discrete", "multi_binary", "hybrid", "dict"]
     shape: Annotated[tuple[Dimension, ...], Meta(max_length=4)] = ()
     dtype: str = "float32"
     n: tuple[Dimension, ...] = ()
     low: tuple[float | None, ...] | None = None
     high: tuple[float | None, ...] | None = None
+    spaces: dict[str, "Space"] = {}
 
 
 class Input(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,6 +82,7 @@ class Expectation(Struct, frozen=True, kw_only=True):
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """metadata.json. `created`, `expires` in ns UTC; shapes without the batch dimension.
 
+    With several `inputs` an observation is one row: the inputs, flat, one after the other, and `obs_shape` is its size.
     `features` None: observations come as they are, from the topic `market`. `actions` None: the actions mean no
     position, and Execution does not serve the bundle. `limits` tighten the gate while this bundle trades.
     `output_tolerance`: how far outputs and continuous actions may be from the golden ones; discrete actions must be
@@ -98,7 +102,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     export_method: Name
     obs_shape: Annotated[Shape, Meta(min_length=1)]
     obs_space: Space
-    inputs: Annotated[tuple[Input, ...], Meta(min_length=1, max_length=1)]
+    inputs: Annotated[tuple[Input, ...], Meta(min_length=1, max_length=MAX_INPUTS)]
     action_space: Space
     features: FeatureSpec | None = None
     actions: ActionMapping | None = None
@@ -191,11 +195,19 @@ def _check_consistent(manifest: Manifest) -> None:
         raise BundleRefused(RejectCode.BAD_NAME, f"metadata.json lists {', '.join(map(repr, odd))}")
     if math.prod(manifest.obs_shape) > 2**22:
         raise BundleRefused(RejectCode.WRONG_SHAPE, f"observations of shape {manifest.obs_shape} are too large")
-    if manifest.inputs[0].shape != manifest.obs_shape or manifest.inputs[0].dtype != "float32":
-        raise BundleRefused(RejectCode.WRONG_SHAPE, f"input {manifest.inputs[0]} is not float32 {manifest.obs_shape}")
+    _check_inputs(manifest.inputs, manifest.obs_shape)
     if manifest.features is not None:
         _check_features(manifest.features, manifest.obs_shape)
     _check_actions(manifest)
+
+
+def _check_inputs(inputs: tuple[Input, ...], obs_shape: tuple[int, ...]) -> None:
+    if any(item.dtype != "float32" for item in inputs) or len({item.name for item in inputs}) != len(inputs):
+        raise BundleRefused(RejectCode.WRONG_SHAPE, "inputs must be float32 and have names of their own")
+    flat = (sum(math.prod(item.shape) for item in inputs),)
+    if obs_shape != (inputs[0].shape if len(inputs) == 1 else flat):
+        shapes = ", ".join(f"{item.name} {item.shape}" for item in inputs)
+        raise BundleRefused(RejectCode.WRONG_SHAPE, f"inputs {shapes} are no observation of shape {obs_shape}")
 
 
 def _check_actions(manifest: Manifest) -> None:

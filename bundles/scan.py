@@ -42,8 +42,8 @@ _STRINGS = frozenset({"none", "tanh", "floor", "trunc"})
 _TEXT = re.compile(rb"[\n\x20-\x7e]*")
 
 
-def check_archive(policy: bytes) -> None:
-    """Return when policy.pt holds nothing but tensor maths.
+def check_archive(policy: bytes, input_count: int = 1) -> None:
+    """Return when policy.pt holds nothing but tensor maths on so many inputs.
 
     Raises BundleRefused FORBIDDEN_CODE for code, operations, objects or entries that are not on the lists, and for an
     archive that is not in the canonical form of archive.py.
@@ -61,7 +61,7 @@ def check_archive(policy: bytes) -> None:
         _refuse("version or byteorder is odd")
     for tensor in tensors:
         _check_tensor(tensor, len(entries[f"archive/constants/{tensor.key}"]))
-    check_code(entries[archive.CODE_NAME], len(tensors))
+    check_code(entries[archive.CODE_NAME], len(tensors), input_count)
 
 
 def _check_tensor(tensor: ConstantTensor, stored_bytes: int) -> None:
@@ -72,8 +72,8 @@ def _check_tensor(tensor: ConstantTensor, stored_bytes: int) -> None:
         _refuse(f"constant {tensor.key} reads beyond its storage")
 
 
-def check_code(code: bytes, constant_count: int) -> None:
-    """Return when `code` is one class with one straight-line `forward` of allowed operations.
+def check_code(code: bytes, constant_count: int, input_count: int = 1) -> None:
+    """Return when `code` is one class with one straight-line `forward` of allowed operations on so many tensors.
 
     Raises BundleRefused FORBIDDEN_CODE.
     """
@@ -99,7 +99,7 @@ def check_code(code: bytes, constant_count: int) -> None:
                 ],
             )
         ]:
-            _check_forward(forward, constant_count)
+            _check_forward(forward, constant_count, input_count)
         case _:
             _refuse("its code is more than one class with one method `forward`")
 
@@ -113,12 +113,12 @@ def _check_depth(tree: ast.AST) -> None:
     _refuse(f"its code is nested more than {MAX_DEPTH} levels deep")
 
 
-def _check_forward(forward: ast.FunctionDef, constant_count: int) -> None:
+def _check_forward(forward: ast.FunctionDef, constant_count: int, input_count: int) -> None:
     arguments = forward.args
     extra = (arguments.posonlyargs, arguments.kwonlyargs, arguments.vararg, arguments.kwarg, arguments.defaults)
     shape = [ast.unparse(argument.annotation) if argument.annotation else "" for argument in arguments.args]
-    if any(extra) or shape != [archive.CLASS_NAME, "Tensor"] or forward.returns is None:
-        _refuse("`forward` doesn't take one Tensor")
+    if any(extra) or shape != [archive.CLASS_NAME, *["Tensor"] * input_count] or forward.returns is None:
+        _refuse(f"`forward` doesn't take {input_count} Tensor(s)")
     if ast.unparse(forward.returns) != "Tuple[Tensor, Tensor]":
         _refuse("`forward` doesn't return (action, outputs)")
     *statements, last = forward.body

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from bundles.errors import ExportFailed
-from bundles.manifest import Space
+from bundles.inputs import parts_of
+from bundles.manifest import Input, Space
 
 Reference = Callable[[Any], Any]
 
@@ -18,10 +19,11 @@ Reference = Callable[[Any], Any]
 def greedy_module(model: Any, vec_normalize: Any = None) -> Any:
     """Return a torch module: forward(obs float32 [B, ...]) -> (action, outputs), the normaliser inside in float64.
 
-    `model`: DQN, PPO, A2C, SAC or TD3 with one Box of observations, images included, and any action space that the
-    algorithm has. The module holds copies of the weights. Raises ExportFailed for what can't be exported.
+    `model`: DQN, PPO, A2C, SAC or TD3 with a Box of observations, images included, or a Dict of them, and any action
+    space that the algorithm has. Of a Dict, forward takes an argument for each part, in its order. The module holds
+    copies of the weights. Raises ExportFailed for what can't be exported.
     """
-    _check_spaces(model)
+    _check_spaces(model, vec_normalize)
     algorithm = type(model).__name__
     if algorithm == "DQN":
         q_net = model.policy.q_net
@@ -41,14 +43,31 @@ def greedy_module(model: Any, vec_normalize: Any = None) -> Any:
 
 
 def predictions(model: Any, vec_normalize: Any = None) -> Reference:
-    """Return a function from observations [B, ...] to what the trained model itself answers, deterministically."""
+    """Return a function from observations [B, ...] to what the trained model itself answers, deterministically.
+
+    Of a Dict, observations are rows: its parts, flat, one after the other.
+    """
+    inputs = inputs_of(model.observation_space)
+    is_named = _is_dict(model.observation_space)
 
     def predict(observations: Any) -> Any:
-        rows = observations if vec_normalize is None else vec_normalize.normalize_obs(observations)
-        actions, _ = model.predict(rows, deterministic=True)
+        seen = dict(parts_of(observations, inputs)) if is_named else observations
+        actions, _ = model.predict(
+            seen if vec_normalize is None else vec_normalize.normalize_obs(seen), deterministic=True
+        )
         return actions
 
     return predict
+
+
+def compared_groups(model: Any) -> tuple[int, ...]:
+    """Return how many outputs each action is the likeliest of, where the model compares probabilities; else nothing."""
+    space = model.action_space
+    if type(model).__name__ not in {"PPO", "A2C"}:
+        return ()
+    if type(space).__name__ == "Discrete":
+        return (int(space.n),)
+    return tuple(space.nvec.tolist()) if type(space).__name__ == "MultiDiscrete" else ()
 
 
 def space_of(space: Any) -> Space:
@@ -61,12 +80,41 @@ def space_of(space: Any) -> Space:
         return Space(kind="multi_discrete", shape=space.nvec.shape, dtype="int64", n=tuple(space.nvec.tolist()))
     if kind == "MultiBinary" and isinstance(space.n, int):
         return Space(kind="multi_binary", shape=(space.n,), dtype="int64")
+    if kind == "Dict":
+        return Space(kind="dict", spaces={name: space_of(part) for name, part in space.spaces.items()})
     if kind == "Box":
         low, high = (_bounds(bounds) for bounds in (space.low, space.high))
         return Space(kind="box", shape=tuple(space.shape), dtype=str(space.dtype), low=low, high=high)
     raise ExportFailed(
         f"a space {space} can't be exported", "use Box, Discrete, MultiDiscrete (a row, from 0) or MultiBinary (a row)"
     )
+
+
+def inputs_of(space: Any) -> tuple[Input, ...]:
+    """Return the inputs of a graph with these observations. Raises ExportFailed for other than Boxes of numbers."""
+    parts = space.spaces if _is_dict(space) else {"obs": space}
+    if odd := [part for part in parts.values() if type(part).__name__ != "Box"]:
+        raise ExportFailed(f"observations of {odd[0]} can't be exported", "use a Box, or a Dict of Boxes")
+    return tuple(Input(name=name, dtype="float32", shape=tuple(part.shape)) for name, part in parts.items())
+
+
+def scale_of(model: Any, vec_normalize: Any) -> tuple[Any, Any]:
+    """Return (mean, standard deviation) of observations as the normaliser has seen them; (0, 1) where it has not."""
+    if vec_normalize is None or not vec_normalize.norm_obs:
+        return 0.0, 1.0
+    if not _is_dict(model.observation_space):
+        return vec_normalize.obs_rms.mean, np.sqrt(vec_normalize.obs_rms.var)
+    scales = []
+    for item in inputs_of(model.observation_space):
+        statistics = vec_normalize.obs_rms.get(item.name)
+        means, variances = (0.0, 1.0) if statistics is None else (statistics.mean, statistics.var)
+        scales.append([np.broadcast_to(figure, item.shape).reshape(-1) for figure in (means, np.sqrt(variances))])
+    means, deviations = zip(*scales, strict=True)
+    return np.concatenate(means), np.concatenate(deviations)
+
+
+def _is_dict(space: Any) -> bool:
+    return type(space).__name__ == "Dict"
 
 
 def _bounds(bounds: Any) -> tuple[float | None, ...] | None:
@@ -77,10 +125,20 @@ def _bounds(bounds: Any) -> tuple[float | None, ...] | None:
 _HEADS = {"Discrete": "argmax", "MultiDiscrete": "argmaxes", "MultiBinary": "round"}
 
 
-def _check_spaces(model: Any) -> None:
-    if type(model.observation_space).__name__ != "Box":
-        raise ExportFailed(f"observations of {model.observation_space} can't be exported", "use one Box")
+def _check_spaces(model: Any, vec_normalize: Any) -> None:
+    inputs = inputs_of(model.observation_space)
     space_of(model.action_space)
+    if vec_normalize is None or not vec_normalize.norm_obs:
+        return
+    statistics = vec_normalize.obs_rms if _is_dict(model.observation_space) else {"obs": vec_normalize.obs_rms}
+    shapes = {item.name: item.shape for item in inputs}
+    for name, seen in statistics.items():
+        # Another order of axes would be stretched silently, in the graph as in VecNormalize itself.
+        if shapes.get(name) != seen.mean.shape:
+            raise ExportFailed(
+                f"VecNormalize knows {name} as {seen.mean.shape}, the model as {shapes.get(name)}",
+                "put VecNormalize around what transposes images",
+            )
 
 
 def _compose(model: Any, vec_normalize: Any, parts: list[Any], head: str) -> Any:
@@ -88,29 +146,43 @@ def _compose(model: Any, vec_normalize: Any, parts: list[Any], head: str) -> Any
 
     network = torch.nn.Sequential(*[copy.deepcopy(part) for part in parts]).to("cpu").eval().requires_grad_(False)
 
+    spaces = model.observation_space.spaces if _is_dict(model.observation_space) else {"obs": model.observation_space}
+    names = list(spaces)
+
     class Greedy(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.before = _normaliser(vec_normalize)
-            self.has_pixels = _has_pixels(model)
+            self.before = torch.nn.ModuleList([_normaliser(vec_normalize, name) for name in names])
+            self.has_pixels = [_has_pixels(model, spaces[name]) for name in names]
             self.network = network
             self.after = _head(head, model.action_space)
 
-        def forward(self, obs: Any) -> Any:
-            before = self.before(obs)
-            outputs = self.network(before / 255.0 if self.has_pixels else before)
+        def answer(self, *parts: Any) -> Any:
+            seen = [before(part) for before, part in zip(self.before, parts, strict=True)]
+            seen = [part / 255.0 if has else part for has, part in zip(self.has_pixels, seen, strict=True)]
+            outputs = self.network(
+                dict(zip(names, seen, strict=True)) if _is_dict(model.observation_space) else seen[0]
+            )
             return self.after(outputs), outputs
 
-    return Greedy().eval()
+    class GreedyOfOne(Greedy):
+        def forward(self, obs: Any) -> Any:
+            return self.answer(obs)
+
+    class GreedyOfMany(Greedy):
+        def forward(self, *parts: Any) -> Any:
+            return self.answer(*parts)
+
+    return (GreedyOfMany() if _is_dict(model.observation_space) else GreedyOfOne()).eval()
 
 
-def _has_pixels(model: Any) -> bool:
+def _has_pixels(model: Any, space: Any) -> bool:
     from stable_baselines3.common.preprocessing import is_image_space
 
-    return bool(model.policy.normalize_images and is_image_space(model.observation_space))
+    return bool(model.policy.normalize_images and is_image_space(space))
 
 
-def _normaliser(vec_normalize: Any) -> Any:
+def _normaliser(vec_normalize: Any, name: str) -> Any:
     import torch
 
     class Normalise(torch.nn.Module):
@@ -128,9 +200,11 @@ def _normaliser(vec_normalize: Any) -> Any:
 
     if vec_normalize is None or not vec_normalize.norm_obs:
         return torch.nn.Identity()
-    if not hasattr(vec_normalize.obs_rms, "mean"):
-        raise ExportFailed("VecNormalize over a Dict space can't be exported", "use one Box observation")
     statistics = vec_normalize.obs_rms
+    if isinstance(statistics, dict):
+        if name not in statistics:
+            return torch.nn.Identity()
+        statistics = statistics[name]
     deviation = np.sqrt(statistics.var + vec_normalize.epsilon)
     return Normalise(statistics.mean, deviation, float(vec_normalize.clip_obs))
 

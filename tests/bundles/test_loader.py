@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bundles import TorchScriptPolicy, load_bundle
+from bundles.actions import ActionMapping
 from bundles.errors import BundleRefused
 from bundles.loader import stage, verify_files
 from bundles.manifest import GOLDEN_NAME, MANIFEST_NAME, POLICY_NAME, PROOF_NAME, SIGNATURE_NAME, Expectation, Space
@@ -16,7 +17,6 @@ from tests.bundles.evil import evil_policy, load_unchecked
 from tests.bundles.samples import (
     crafted_policy,
     export_sample,
-    manifest_of,
     resigned,
     tiny_module,
     with_weights,
@@ -167,13 +167,8 @@ def test_graphs_with_other_answers_than_promised_are_refused(
 def test_golden_actions_must_be_of_the_action_space(
     tmp_path: Path, files: dict[str, bytes], key: SigningKey, trust: TrustStore
 ) -> None:
-    actions = manifest_of(files).actions
-    changed = resigned(
-        files,
-        key,
-        action_space=Space(kind="box", shape=(1,)),
-        actions=type(actions)(kind="continuous", max_position=1.0),
-    )
+    actions = ActionMapping(kind="continuous", max_position=1.0)
+    changed = resigned(files, key, action_space=Space(kind="box", shape=(1,)), actions=actions)
     assert refusal(write_all(tmp_path, changed), trust) is RejectCode.WRONG_SHAPE
 
 
