@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -16,9 +16,8 @@ from bundles.registry import Registry
 from bundles.registry_catalogue import Catalogue, Entry
 from bundles.registry_live import LiveUnknown, live_digests
 from bundles.signing import TrustStore
-from messages import SystemClock, TickpilotError, decode
+from messages import SystemClock, TickpilotError, UnknownMessage, decode
 from messages.bus.reading import read_all
-from messages.control import ControlMessage
 
 DAY_NS = 86_400 * 10**9
 RegistryUri = Annotated[str | None, typer.Option("--registry", help="the store; else that of the settings")]
@@ -111,18 +110,15 @@ async def _live(settings: Settings) -> frozenset[str]:
     bus = connect_to(settings, "tickpilot-bundle-prune")
     try:
         records, _ = await read_all(bus, ["control"])
-        messages: list[tuple[int, ControlMessage]] = []
-        for record in records:
-            message: Any = decode("control", record.value)
-            if message is not None:
-                messages.append((record.offset, message))
-        return live_digests(messages)
-    except LiveUnknown:
-        raise
+        messages = [(record.offset, decode("control", record.value, record.headers)) for record in records]
     except TickpilotError as error:
         raise LiveUnknown(str(error)) from error
     finally:
         await bus.stop()
+    for offset, message in messages:
+        if isinstance(message, UnknownMessage):
+            raise LiveUnknown(f"`control` holds a {message.type} at offset {offset}, from a newer version")
+    return live_digests(messages)
 
 
 def _catalogue(settings: Settings, registry: str | None) -> Catalogue:

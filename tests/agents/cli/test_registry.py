@@ -1,3 +1,5 @@
+import asyncio
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from agents.cli.bundle import app
 from bundles.manifest import SIGNATURE_NAME
 from bundles.registry import Registry
 from bundles.signing import SigningKey
+from messages import TOPICS, Activate, LogStarted, NewRecord, connect, control_key, encode
 from tests.bundles.samples import export_sample, sample_files
 
 
@@ -66,6 +69,46 @@ def test_prune_removes_nothing_when_control_cannot_be_read(store: str, tmp_path:
     assert code == 1
     assert "not known" in output
     assert len(Registry(store).digests()) == 3
+
+
+@pytest.mark.kafka
+def test_what_control_speaks_of_is_never_pruned(tmp_path: Path, kafka_url: str, store: str, key: SigningKey) -> None:
+    """Sequence 1 traded before 2, which trades; 3 is neither, 4 is the newest."""
+    Registry(store).put(sample_files(tmp_path / "4", key, sequence=4))
+    digests = {entry["sequence"]: entry["digest"] for entry in run_json("list", "--registry", store)}
+    prefix = f"prune-{secrets.token_hex(4)}-"
+    settings = tmp_path / "settings.yaml"
+    settings.write_bytes(msgspec.yaml.encode({"bus": kafka_url, "prefix": prefix, "registry": store}))
+    records = [
+        LogStarted(log_id="a"),
+        activate(digests[1], expects=-1),
+        activate(digests[2], expects=1),
+        activate(digests[3], expects=7),  # void: its author had not seen the last one
+    ]
+    asyncio.run(write_control(kafka_url, prefix, records))
+    limits = ("--keep", "1", "--younger-than-days", "0", "-s", settings)
+    planned = run_json("prune", *limits)
+    assert (planned["dry_run"], planned["control_read"]) == (True, True)
+    assert [entry["sequence"] for entry in planned["remove"]] == [3]
+    run_json("prune", *limits, "--remove")
+    assert Registry(store).digests() == sorted(digests[sequence] for sequence in (1, 2, 4))
+
+
+def activate(digest: str, *, expects: int) -> Activate:
+    return Activate(
+        strategy="momentum", instrument="AAA", bundle_id="b" * 32, sha256=digest, expects=expects, who="test", ts=1
+    )
+
+
+async def write_control(url: str, prefix: str, messages: list[Any]) -> None:
+    bus = connect(url, prefix=prefix)
+    try:
+        await bus.create_topics([TOPICS["control"]], shards=1)
+        producer = await bus.producer()
+        for message in messages:
+            await producer.publish("control", NewRecord(key=control_key(message).encode(), value=encode(message)))
+    finally:
+        await bus.stop()
 
 
 @pytest.mark.parametrize(
