@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from bundles.compiled import compile_in_place
+
 SCALE_EVENTS = 128
 
 # Columns of a tick's row; TS holds the int64's bits.
@@ -168,12 +170,5 @@ _SIGNATURES = {
 @cache
 def compile_kernel() -> tuple[Callable[..., bool], Callable[..., None]]:
     """Compile the functions of this module in place and return (observe_one, observe_all)."""
-    import numba
-
-    for name, signature in _SIGNATURES.items():
-        function = globals()[name]
-        try:
-            globals()[name] = numba.njit(signature, cache=True)(function)
-        except RuntimeError:  # numba found no directory that it may cache in
-            globals()[name] = numba.njit(signature)(function)
+    compile_in_place(globals(), _SIGNATURES)
     return globals()["observe_one"], globals()["observe_all"]

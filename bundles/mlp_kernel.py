@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from bundles.compiled import compile_in_place
+
 LINEAR, ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM, RELU, TANH, ROUND, OUTPUTS, ARGMAX = range(12)
 # The program's first line: how much of the memory each part takes. The numbers follow.
 OBSERVATION, N_OUTPUTS, N_ACTION, WIDTH, FIRST_NUMBER = range(5)
@@ -122,12 +124,5 @@ _SIGNATURES = {
 @cache
 def compile_kernel() -> tuple[Callable[..., bool], Callable[..., bool]]:
     """Compile the functions of this module in place and return (run, run_all)."""
-    import numba
-
-    for name, signature in _SIGNATURES.items():
-        function = globals()[name]
-        try:
-            globals()[name] = numba.njit(signature, cache=True)(function)
-        except RuntimeError:  # numba found no directory that it may cache in
-            globals()[name] = numba.njit(signature)(function)
+    compile_in_place(globals(), _SIGNATURES)
     return globals()["run"], globals()["run_all"]

@@ -7,6 +7,7 @@ import numpy as np
 from bundles import mlp_kernel
 from bundles.errors import BundleRefused, PolicyError
 from bundles.mlp_program import MlpProgram, mlp_program
+from bundles.runtimes.checked import ObservationBuffer, check_batch
 from bundles.runtimes.protocol import Action, Actions, Floats
 from messages.status import RejectCode
 
@@ -21,7 +22,9 @@ class MlpRuntime:
         self._program, self._obs_shape = program, obs_shape
         self._lines, self._memory = program.lines, program.memory.copy()
         size, action_at = program.observation_size, program.observation_size + program.output_size
-        self._observation = self._memory[:size].reshape(obs_shape)
+        self._buffer = ObservationBuffer(np.zeros(obs_shape, np.float32))
+        self._row = self._buffer.array.reshape(-1)
+        self._observation = self._memory[:size]
         self._action = self._memory[action_at : action_at + program.action_size]
 
     @classmethod
@@ -39,11 +42,8 @@ class MlpRuntime:
         return self._obs_shape
 
     def act(self, observation: Floats) -> Action:
-        if observation.shape != self._obs_shape:
-            raise PolicyError(
-                RejectCode.WRONG_SHAPE, f"the observation has shape {observation.shape}, not {self._obs_shape}"
-            )
-        self._observation[...] = observation
+        self._buffer.fill(observation)
+        self._observation[:] = self._row
         if not self._run(self._lines, self._memory):
             raise PolicyError(RejectCode.NOT_FINITE, _NOT_FINITE)
         return tuple(self._action.tolist())
@@ -53,10 +53,7 @@ class MlpRuntime:
         return [tuple(row) for row in actions.reshape(len(actions), -1).astype(np.float64).tolist()]
 
     def forward(self, observations: Floats) -> tuple[Actions, Floats]:
-        if observations.shape[1:] != self._obs_shape:
-            raise PolicyError(
-                RejectCode.WRONG_SHAPE, f"observations have shape {observations.shape}, not [B, {self._obs_shape}]"
-            )
+        check_batch(observations, self._obs_shape)
         rows = np.array(observations, dtype=np.float32, order="C").reshape(len(observations), -1)  # may be read-only
         outputs = np.empty((len(rows), self._program.output_size), dtype=np.float32)
         actions = np.empty((len(rows), self._program.action_size))

@@ -7,10 +7,9 @@ import numpy as np
 
 from bundles.errors import BundleRefused, PolicyError
 from bundles.onnx_names import ACTION, OBSERVATION, OUTPUTS
-from bundles.runtimes.protocol import Action, Actions, Floats, wrong_observation
+from bundles.runtimes.checked import ObservationBuffer, check_answers, check_batch, first_line
+from bundles.runtimes.protocol import Action, Actions, Floats
 from messages.status import RejectCode
-
-_FEW = 256
 
 
 class OnnxRuntime:
@@ -24,9 +23,7 @@ class OnnxRuntime:
             raise BundleRefused(
                 RejectCode.WRONG_SHAPE, f"policy.onnx answers {action.shape} and {outputs.shape} {outputs.dtype}"
             )
-        self._observation = batch[0]
-        self._view: Any = memoryview(self._observation)
-        self._is_small = len(obs_shape) == 1 and obs_shape[0] <= _FEW
+        self._fill = ObservationBuffer(batch[0]).fill
         # Owned here: the binding knows their addresses alone.
         self._buffers = (batch, action.copy(), outputs.copy())
         self._action, self._outputs = self._buffers[1].reshape(-1), self._buffers[2][0]
@@ -50,7 +47,7 @@ class OnnxRuntime:
             raise
         except Exception as error:  # its exceptions have no common class
             raise BundleRefused(
-                RejectCode.LOAD_FAILED, f"onnxruntime can't load policy.onnx: {_first_line(error)}"
+                RejectCode.LOAD_FAILED, f"onnxruntime can't load policy.onnx: {first_line(error)}"
             ) from error
 
     @property
@@ -58,24 +55,11 @@ class OnnxRuntime:
         return self._obs_shape
 
     def act(self, observation: Floats) -> Action:
-        if self._is_small:
-            try:
-                # One call that copies, and refuses another shape or type.
-                self._view[:] = observation
-            except (ValueError, TypeError) as error:
-                raise wrong_observation(observation, self._obs_shape) from error
-            is_finite = math.isfinite(sum(self._view.tolist()))
-        else:
-            if observation.shape != self._obs_shape or observation.dtype != np.float32:
-                raise wrong_observation(observation, self._obs_shape)
-            self._observation[...] = observation
-            is_finite = bool(np.isfinite(self._observation).all())
-        if not is_finite:
-            raise PolicyError(RejectCode.NOT_FINITE, "the observation holds NaN or infinity")
+        self._fill(observation)
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # its exceptions have no common class
-            raise PolicyError(RejectCode.LOAD_FAILED, _first_line(error)) from error
+            raise PolicyError(RejectCode.LOAD_FAILED, first_line(error)) from error
         if not math.isfinite(sum(self._outputs.tolist())):
             raise PolicyError(RejectCode.NOT_FINITE, "outputs hold NaN or infinity")
         answer = self._action.tolist()
@@ -90,21 +74,12 @@ class OnnxRuntime:
         return [tuple(map(float, row)) for row in actions.reshape(len(actions), -1).tolist()]
 
     def forward(self, observations: Floats) -> tuple[Actions, Floats]:
-        if observations.shape[1:] != self._obs_shape:
-            raise PolicyError(
-                RejectCode.WRONG_SHAPE, f"observations have shape {observations.shape}, not [B, {self._obs_shape}]"
-            )
-        if not np.isfinite(observations).all():
-            raise PolicyError(RejectCode.NOT_FINITE, "observations hold NaN or infinity")
+        check_batch(observations, self._obs_shape)
         try:
             actions, outputs = self._answers(np.ascontiguousarray(observations, dtype=np.float32))
         except Exception as error:  # its exceptions have no common class
-            raise PolicyError(RejectCode.LOAD_FAILED, _first_line(error)) from error
-        rows = (len(observations),)
-        if actions.shape[:1] != rows or outputs.shape[:1] != rows:
-            raise PolicyError(RejectCode.WRONG_SHAPE, f"answers have shapes {actions.shape} and {outputs.shape}")
-        if not (np.isfinite(outputs).all() and np.isfinite(actions).all()):
-            raise PolicyError(RejectCode.NOT_FINITE, "outputs or actions hold NaN or infinity")
+            raise PolicyError(RejectCode.LOAD_FAILED, first_line(error)) from error
+        check_answers(actions, outputs, len(observations))
         return actions, outputs
 
     def _answers(self, observations: Floats) -> tuple[Actions, Floats]:
@@ -126,8 +101,3 @@ def import_onnxruntime() -> Any:
             RejectCode.LOAD_FAILED, "onnxruntime is not installed: `pip install tickpilot[onnx]`"
         ) from error
     return onnxruntime
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__

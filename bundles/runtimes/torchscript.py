@@ -9,12 +9,11 @@ from typing import Any, Self
 import numpy as np
 
 from bundles.errors import BundleRefused, PolicyError
-from bundles.runtimes.protocol import Action, Actions, Floats, wrong_observation
+from bundles.runtimes.checked import ObservationBuffer, check_answers, check_batch, first_line
+from bundles.runtimes.protocol import Action, Actions, Floats
 from bundles.runtimes.transposed import with_transposed_weights
 from messages.status import RejectCode
 
-# Up to so many numbers, Python's own sum finds NaN and infinity faster than numpy does.
-_FEW = 256
 _load_lock = threading.Lock()
 
 
@@ -30,9 +29,7 @@ class TorchScriptRuntime:
         self._device, self._is_remote = device, device != "cpu"
         self._here = torch.zeros((1, *obs_shape), dtype=torch.float32, pin_memory=self._is_remote)
         self._input = self._here.to(device)
-        self._observation = self._here.numpy()[0]
-        self._view: Any = memoryview(self._observation)
-        self._is_small = len(obs_shape) == 1 and obs_shape[0] <= _FEW
+        self._fill = ObservationBuffer(self._here.numpy()[0]).fill
 
     @classmethod
     def load(cls, policy: bytes, obs_shape: tuple[int, ...], device: str = "cpu") -> Self:
@@ -49,27 +46,14 @@ class TorchScriptRuntime:
         return self._obs_shape
 
     def act(self, observation: Floats) -> Action:
-        if self._is_small:
-            try:
-                # One call that copies, and refuses another shape or type.
-                self._view[:] = observation
-            except (ValueError, TypeError) as error:
-                raise wrong_observation(observation, self._obs_shape) from error
-            is_finite = math.isfinite(sum(self._view.tolist()))
-        else:
-            if observation.shape != self._obs_shape or observation.dtype != np.float32:
-                raise wrong_observation(observation, self._obs_shape)
-            self._observation[...] = observation
-            is_finite = bool(np.isfinite(self._observation).all())
-        if not is_finite:
-            raise PolicyError(RejectCode.NOT_FINITE, "the observation holds NaN or infinity")
+        self._fill(observation)
         try:
             if self._is_remote:
                 self._input.copy_(self._here)
             action, outputs = self._forward(self._input)
         except RuntimeError as error:
-            raise PolicyError(RejectCode.LOAD_FAILED, _first_line(error)) from error
-        # A sum of float32 numbers is finite in float64 when all of them are: cheaper than a check of each.
+            raise PolicyError(RejectCode.LOAD_FAILED, first_line(error)) from error
+        # As of the observation: one sum is cheaper than a check of each.
         if not math.isfinite(sum(outputs.tolist()[0])):
             raise PolicyError(RejectCode.NOT_FINITE, "outputs hold NaN or infinity")
         if action.dim() == 1:
@@ -88,25 +72,14 @@ class TorchScriptRuntime:
     def forward(self, observations: Floats) -> tuple[Actions, Floats]:
         import torch
 
-        if observations.shape[1:] != self._obs_shape:
-            raise PolicyError(
-                RejectCode.WRONG_SHAPE, f"observations have shape {observations.shape}, not [B, {self._obs_shape}]"
-            )
-        if not np.isfinite(observations).all():
-            raise PolicyError(RejectCode.NOT_FINITE, "observations hold NaN or infinity")
+        check_batch(observations, self._obs_shape)
         try:
             asked = torch.from_numpy(np.array(observations, dtype=np.float32)).to(self._device)
             action, outputs = self._forward(asked)
             actions, values = action.cpu().numpy(), outputs.cpu().numpy()
         except (RuntimeError, TypeError) as error:
-            raise PolicyError(RejectCode.LOAD_FAILED, _first_line(error)) from error
-        rows = (len(observations),)
-        if actions.shape[:1] != rows or values.shape[:1] != rows or values.dtype != np.float32:
-            raise PolicyError(
-                RejectCode.WRONG_SHAPE, f"answers have shapes {actions.shape} and {values.shape} {values.dtype}"
-            )
-        if not (np.isfinite(values).all() and np.isfinite(actions).all()):
-            raise PolicyError(RejectCode.NOT_FINITE, "outputs or actions hold NaN or infinity")
+            raise PolicyError(RejectCode.LOAD_FAILED, first_line(error)) from error
+        check_answers(actions, values, len(observations))
         return actions, values
 
     def warm(self, calls: int = 10) -> None:
@@ -135,7 +108,7 @@ def load_graph(policy: bytes, device: str = "cpu") -> Any:
                 load: Any = torch.jit.load
                 return load(io.BytesIO(policy), map_location=device)
         except (RuntimeError, ValueError, MemoryError) as error:
-            raise BundleRefused(RejectCode.LOAD_FAILED, f"torch can't load policy.pt: {_first_line(error)}") from error
+            raise BundleRefused(RejectCode.LOAD_FAILED, f"torch can't load policy.pt: {first_line(error)}") from error
 
 
 def _check_device(device: str) -> None:
@@ -149,8 +122,3 @@ def _check_device(device: str) -> None:
         raise BundleRefused(
             RejectCode.LOAD_FAILED, f"the device {device!r} is not there, {count} GPUs are; serve on the device cpu"
         )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__

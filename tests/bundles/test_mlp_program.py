@@ -117,9 +117,14 @@ def test_what_is_no_chain_of_known_layers_has_no_program(make: Callable[[], torc
 def test_nan_and_other_shapes_are_policy_errors() -> None:
     runtime = MlpRuntime.load(exported(PPO, is_discrete=False, is_normalised=True), (SIZE,))
     assert runtime.act(np.zeros(SIZE, np.float32)) == runtime.act(np.zeros(SIZE, np.float32))
-    for wrong in (np.full(SIZE, np.nan, np.float32), np.zeros(SIZE + 1, np.float32), np.zeros((1, SIZE), np.float32)):
+    infinite = np.full(SIZE, np.inf, np.float32)  # which the normaliser's clipping would hide
+    wrongs: list[Any] = [np.full(SIZE, np.nan, np.float32), infinite, np.zeros(SIZE + 1, np.float32),
+                         np.zeros((1, SIZE), np.float32), np.zeros(SIZE), [0.0] * SIZE]  # fmt: skip
+    for wrong in wrongs:
         with pytest.raises(PolicyError):
             runtime.act(wrong)
+    with pytest.raises(PolicyError):
+        runtime.forward(np.stack([infinite, infinite]))
     with pytest.raises(PolicyError):
         runtime.forward(np.full((2, SIZE), np.nan, np.float32))
     assert runtime.act(np.ones(SIZE, np.float32))
