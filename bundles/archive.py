@@ -67,7 +67,7 @@ def pack(entries: Mapping[str, bytes]) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, content in entries.items():
             info = zipfile.ZipInfo(name, _ZIP_EPOCH)
-            info.create_system, info.external_attr = 3, 0
+            info.create_system, info.external_attr = 3, 0o600 << 16
             archive.writestr(info, content)
     return buffer.getvalue()
 
