@@ -3,7 +3,7 @@
 The memory of a program is one block of float64: the observation, the outputs, the action, two vectors to work in, and
 the numbers (weights and constants). A line of the program is (operation, inputs, outputs, place of its numbers, whether
 the result is rounded to float32). Sums are made in float64, in the order of the inputs, without reassociation or fused
-operations: the same numbers give the same bits on every machine.
+operations: the same numbers give the same bits on every machine, but for tanh, which is the C library's.
 
 The constants live here because numba's cache looks at this file alone to see whether it is stale.
 """

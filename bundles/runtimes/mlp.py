@@ -1,4 +1,4 @@
-"""Runs policies that are one chain of layers in a compiled loop: microseconds, no torch, the same bits everywhere."""
+"""Runs policies that are one chain of layers in a compiled loop: microseconds, and no torch."""
 
 from typing import Self
 
