@@ -18,7 +18,7 @@ from agents.trainer.agent import TrainerAgent
 from agents.venue.agent import VenueAgent
 from bundles.signing import TrustStore
 from bundles.verifier import Verifier
-from bundles.verifier_process import ForkedProcess
+from bundles.verifier.process import ForkedProcess
 from messages import Bus, Clock
 
 AGENTS = ("venue", "risk", "execution", "orchestrator", "trainer", "feed")

@@ -1,7 +1,7 @@
 """TorchScript archives in one canonical form: the same graph gives the same bytes.
 
 The form: a ZIP of stored entries in fixed order, one attribute-less class `__torch__.policy.Policy`, tensors as
-constants, no debug files. `torch.jit.load` reads it; scan.py accepts nothing else.
+constants, no debug files. `torch.jit.load` reads it; bundles/scan accepts nothing else.
 """
 
 import io
@@ -168,7 +168,7 @@ def _parse_integers(packed: bytes) -> tuple[int, ...]:
 
 
 def format_constants(tensors: tuple[ConstantTensor, ...]) -> bytes:
-    """Return constants.pkl for these tensors, in the one form that scan.py accepts."""
+    """Return constants.pkl for these tensors, in the one form that bundles/scan accepts."""
     return b"\x80\x02(" + b"".join(_format_tensor(tensor) for tensor in tensors) + b"t."
 
 

@@ -31,7 +31,7 @@ from bundles.manifest import (
 from bundles.registry import MAX_BUNDLE_BYTES, read_files
 from bundles.runtimes.choice import DEFAULT_RUNTIME, RuntimeName, open_runtime
 from bundles.runtimes.protocol import Actions, Floats, PolicyRuntime
-from bundles.scan import check_archive
+from bundles.scan.torchscript import check_archive
 from bundles.signing import TrustStore, verify
 from bundles.spaces import INDEX_KINDS, are_within, bounds_of
 from bundles.verifier import Verifier

@@ -17,7 +17,7 @@ from agents.settings import Settings
 from bundles.loader import LoadedBundle, check_contents, stage, verify_files
 from bundles.manifest import MANIFEST_NAME, SIGNATURE_NAME, Expectation, Manifest, bundle_id, decode_manifest
 from bundles.registry import Registry, read_files
-from bundles.registry_catalogue import standings
+from bundles.registry.catalogue import standings
 from bundles.signing import SigningKey, TrustStore, add_signature, signers
 from bundles.verifier import Verifier
 from messages import BundleReady, NewRecord, SystemClock, encode

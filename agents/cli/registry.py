@@ -13,8 +13,8 @@ from agents.cli.options import AsJson, SettingsFile, connect_to, load
 from agents.lifecycle.process import run_async
 from agents.settings import Settings
 from bundles.registry import Registry
-from bundles.registry_catalogue import Catalogue, Entry
-from bundles.registry_live import LiveUnknown, live_digests
+from bundles.registry.catalogue import Catalogue, Entry
+from bundles.registry.live import LiveUnknown, live_digests
 from bundles.signing import TrustStore
 from messages import SystemClock, TickpilotError, UnknownMessage, decode
 from messages.bus.reading import read_all

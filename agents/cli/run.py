@@ -12,7 +12,7 @@ from agents.cli.options import SettingsFile, connect_to, load
 from agents.lifecycle.metrics import serving_metrics
 from agents.lifecycle.process import run_agents, run_async
 from agents.settings import EXAMPLE, Settings, shown
-from bundles.verifier_process import ForkedProcess, fork_process
+from bundles.verifier.process import ForkedProcess, fork_process
 from messages import Bus, Clock, SystemClock
 from messages.bus.checks import require
 from messages.bus.cluster import create_topics

@@ -15,7 +15,7 @@ DEFAULT_RUNTIME: RuntimeName = "torchscript"
 def warm_runtime(name: RuntimeName) -> None:
     """Import or compile what the backend needs: seconds for torch, a third of one for a compiled loop in the cache."""
     if name == "mlp":
-        from bundles.mlp_kernel import compile_kernel
+        from bundles.runtimes.mlp_kernel import compile_kernel
 
         compile_kernel()
     elif name == "onnx":
@@ -34,7 +34,7 @@ def open_runtime(name: RuntimeName, files: Mapping[str, bytes], obs_shape: tuple
     """
     if name == "onnx":
         from bundles.runtimes.onnx import OnnxRuntime
-        from bundles.scan_onnx import check_model
+        from bundles.scan.onnx import check_model
 
         if (model := files.get(ONNX_NAME)) is None:
             raise BundleRefused(RejectCode.MISSING_FILE, f"there is no {ONNX_NAME} for the runtime onnx")

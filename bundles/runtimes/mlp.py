@@ -4,10 +4,10 @@ from typing import Self
 
 import numpy as np
 
-from bundles import mlp_kernel
 from bundles.errors import BundleRefused, PolicyError
-from bundles.mlp_program import MlpProgram, mlp_program
+from bundles.runtimes import mlp_kernel
 from bundles.runtimes.checked import ObservationBuffer, check_batch
+from bundles.runtimes.mlp_program import MlpProgram, mlp_program
 from bundles.runtimes.protocol import Action, Actions, Floats
 from messages.status import RejectCode
 

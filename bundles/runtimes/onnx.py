@@ -6,8 +6,8 @@ from typing import Any, Self
 import numpy as np
 
 from bundles.errors import BundleRefused, PolicyError
-from bundles.onnx_names import ACTION, OBSERVATION, OUTPUTS
 from bundles.runtimes.checked import ObservationBuffer, check_answers, check_batch, first_line
+from bundles.runtimes.onnx_names import ACTION, OBSERVATION, OUTPUTS
 from bundles.runtimes.protocol import Action, Actions, Floats
 from messages.status import RejectCode
 

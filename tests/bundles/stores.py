@@ -1,11 +1,12 @@
 """Stores for the registry's tests: a real S3 server on a loopback port, and one that dies at a chosen step."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from bundles.registry_store import Store
+from bundles.registry.store import Store
 
 BUCKET = "bundles-test"
 
@@ -13,14 +14,16 @@ BUCKET = "bundles-test"
 @contextmanager
 def running_s3() -> Iterator[str]:
     """The root URI of a bucket on a moto server; the environment points there, with credentials of the test alone."""
-    from moto.server import ThreadedMotoServer
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
+    # One request at a time: moto breaks when two write the same key at once, which S3 does not.
+    server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=False)
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
     try:
-        host, port = server.get_host_and_port()
         environment = {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ENDPOINT_URL": f"http://{server.host}:{server.port}",
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "us-east-1",
@@ -34,7 +37,9 @@ def running_s3() -> Iterator[str]:
             fsspec.filesystem("s3").mkdir(BUCKET)
             yield f"s3://{BUCKET}"
     finally:
-        server.stop()
+        server.shutdown()
+        serving.join()
+        server.server_close()
 
 
 class Crashed(BaseException):

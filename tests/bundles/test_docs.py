@@ -13,8 +13,9 @@ from msgspec import Struct
 from typer.main import get_command
 
 from agents.cli.main import app
-from bundles import archive, features, golden, onnx_names, registry, scan, scan_onnx, signing
+from bundles import archive, features, golden, registry, signing
 from bundles.actions import ActionMapping
+from bundles.export.proof import MIN_PROOF_OBSERVATIONS, Proof
 from bundles.features import Feature, FeatureSpec
 from bundles.manifest import (
     ALLOWED_FILES,
@@ -28,7 +29,9 @@ from bundles.manifest import (
     Space,
     bundle_id,
 )
-from bundles.proof import MIN_PROOF_OBSERVATIONS, Proof
+from bundles.runtimes import onnx_names
+from bundles.scan import onnx as scan_onnx
+from bundles.scan import torchscript as scan
 from bundles.signing import SigningKey, TrustStore
 from messages import RejectCode
 from tests.bundles.metadata_reference import rows_of

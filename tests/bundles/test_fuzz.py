@@ -14,7 +14,7 @@ from bundles.errors import BundleRefused
 from bundles.features import Feature, FeatureSpec
 from bundles.golden import decode_golden
 from bundles.manifest import GOLDEN_NAME, MANIFEST_NAME, POLICY_NAME, SIGNATURE_NAME, decode_manifest
-from bundles.scan import check_archive, check_code
+from bundles.scan.torchscript import check_archive, check_code
 from bundles.signing import TrustStore, verify
 from tests.bundles.samples import sample_files
 from tests.fuzzing import FAMILY, JSON_FORM, Case, family, run_cases

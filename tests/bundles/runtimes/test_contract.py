@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bundles.errors import PolicyError
-from bundles.formats_onnx import onnx_model
+from bundles.export.formats_onnx import onnx_model
 from bundles.manifest import POLICY_NAME
 from bundles.runtimes.onnx import OnnxRuntime
 from bundles.runtimes.protocol import PolicyRuntime

@@ -9,7 +9,7 @@ from bundles.export import export_module
 from bundles.manifest import POLICY_NAME
 from bundles.runtimes.torchscript import TorchScriptRuntime, load_graph
 from bundles.runtimes.transposed import with_transposed_weights
-from bundles.scan import check_archive
+from bundles.scan.torchscript import check_archive
 from tests.bundles.samples import crafted_policy
 
 WEIGHTS = {
@@ -48,7 +48,7 @@ def tower(width: int, activation: Callable[[], Any], *, obs: int = 11) -> Any:
 def test_the_answers_have_the_same_bits_alone_and_in_batches(width: int) -> None:
     import torch
 
-    from bundles.export import _trace
+    from bundles.export.policy import _trace
 
     for activation in (torch.nn.ReLU, torch.nn.Tanh, torch.nn.ELU):
         policy = _trace(tower(width, activation), (11,))

@@ -6,9 +6,9 @@ import pytest
 from bundles.errors import BundleRefused
 from bundles.manifest import MANIFEST_NAME
 from bundles.registry import Registry
-from bundles.registry_catalogue import Catalogue, NoSuchBundle
-from bundles.registry_live import LiveUnknown, live_digests
-from bundles.registry_store import open_store
+from bundles.registry.catalogue import Catalogue, NoSuchBundle
+from bundles.registry.live import LiveUnknown, live_digests
+from bundles.registry.store import open_store
 from bundles.signing import SigningKey, TrustStore
 from messages import Activate, Rollout, VirtualClock
 from messages.control import ControlMessage, LogStarted

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bundles.errors import BundleRefused, ExportFailed
-from bundles.onnx_names import ACTION, BATCH, OBSERVATION, OUTPUTS
-from bundles.scan_onnx import check_model
+from bundles.runtimes.onnx_names import ACTION, BATCH, OBSERVATION, OUTPUTS
+from bundles.scan.onnx import check_model
 
 OPSET = 17
 _INSTALL = "install it: `pip install tickpilot[onnx]`"

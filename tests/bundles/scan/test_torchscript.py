@@ -4,7 +4,7 @@ from bundles import archive
 from bundles.archive import ConstantTensor
 from bundles.errors import BundleRefused
 from bundles.manifest import POLICY_NAME
-from bundles.scan import check_archive
+from bundles.scan.torchscript import check_archive
 from messages import RejectCode
 from tests.bundles.samples import crafted_policy, endless_policy
 

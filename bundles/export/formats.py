@@ -116,7 +116,7 @@ def _all(answers: Answers, observations: Floats) -> tuple[Actions, Floats]:
 
 
 def _onnx(module: Any, obs_shape: tuple[int, ...], _: Trace) -> Written:
-    from bundles.formats_onnx import onnx_model
+    from bundles.export.formats_onnx import onnx_model
     from bundles.runtimes.onnx import OnnxRuntime
 
     model = onnx_model(module, obs_shape)
@@ -124,7 +124,7 @@ def _onnx(module: Any, obs_shape: tuple[int, ...], _: Trace) -> Written:
 
 
 def _int8(module: Any, obs_shape: tuple[int, ...], _: Trace) -> Written:
-    from bundles.formats_onnx import int8_model, onnx_model
+    from bundles.export.formats_onnx import int8_model, onnx_model
     from bundles.runtimes.onnx import OnnxRuntime
 
     model = int8_model(onnx_model(module, obs_shape), obs_shape)

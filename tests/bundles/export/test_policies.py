@@ -209,7 +209,7 @@ def test_two_processes_give_the_same_bytes(tmp_path: Path, key: SigningKey) -> N
     normalised.save(str(tmp_path / "normaliser.pkl"))
     key.write(tmp_path / "sign.key")
     command = [sys.executable, "-c", _OTHER_PROCESS, str(tmp_path), "there"]
-    subprocess.run(command, check=True, timeout=120, cwd=Path(__file__).parents[2])
+    subprocess.run(command, check=True, timeout=120, cwd=Path(__file__).parents[3])
     here = export_policy(model, out_dir=tmp_path / "here", vec_normalize=normalised, **facts(key, LEVELS))
     assert read_files(str(tmp_path / "there/run")) == read_files(str(here))
 

@@ -13,10 +13,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from bundles.archive import canonical
 from bundles.errors import BundleRefused, PolicyError
-from bundles.mlp_program import mlp_program
+from bundles.export.stable_baselines import greedy_module
 from bundles.runtimes.mlp import MlpRuntime
+from bundles.runtimes.mlp_program import mlp_program
 from bundles.runtimes.torchscript import TorchScriptRuntime
-from bundles.stable_baselines import greedy_module
 from messages import RejectCode
 
 SIZE, ROWS = 7, 2_000

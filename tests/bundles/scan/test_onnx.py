@@ -10,10 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bundles.errors import BundleRefused
-from bundles.formats_onnx import onnx_model
+from bundles.export.formats_onnx import onnx_model
 from bundles.loader import load_bundle
 from bundles.manifest import ONNX_NAME, BundleFile
-from bundles.scan_onnx import check_model
+from bundles.scan.onnx import check_model
 from bundles.signing import SigningKey, TrustStore
 from messages import RejectCode
 from tests.bundles.samples import export_sample, manifest_of, resigned, sample_files, tiny_module, write_all

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from bundles.errors import BundleRefused
 from bundles.runtimes.choice import DEFAULT_RUNTIME, RuntimeName
-from bundles.verifier_process import LENGTH_BYTES, ForkedProcess, Reply, Request
+from bundles.verifier.process import LENGTH_BYTES, ForkedProcess, Reply, Request
 from messages.errors import Retryable
 from messages.status import RejectCode
 
@@ -144,7 +144,7 @@ class Verifier:
 async def _start(runtime: RuntimeName) -> _Child:
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", "import sys; from bundles.verifier_process import serve; serve(sys.argv[1])", runtime,
+            sys.executable, "-c", "import sys; from bundles.verifier.process import serve; serve(sys.argv[1])", runtime,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             cwd=_PACKAGE_ROOT,

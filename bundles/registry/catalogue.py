@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from bundles.errors import BundleRefused
 from bundles.manifest import MANIFEST_NAME, SIGNATURE_NAME, Manifest, bundle_id, decode_manifest
-from bundles.registry import FRESH_PREFIX, Registry, is_digest
-from bundles.registry_store import remove_tree
+from bundles.registry.registry import FRESH_PREFIX, Registry, is_digest
+from bundles.registry.store import remove_tree
 from bundles.signing import Envelope, TrustStore, signers, verify
 from messages import Clock
 from messages.errors import Refused

@@ -18,7 +18,7 @@ from typing import Any
 
 from bundles.errors import BundleRefused
 from bundles.manifest import ALLOWED_FILES, MANIFEST_NAME
-from bundles.registry_store import (
+from bundles.registry.store import (
     TIMEOUT_S,
     Store,
     is_local,

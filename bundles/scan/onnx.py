@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from bundles.errors import BundleRefused
-from bundles.onnx_names import ACTION, OBSERVATION, OUTPUTS
+from bundles.runtimes.onnx_names import ACTION, OBSERVATION, OUTPUTS
 from messages.status import RejectCode
 
 MAX_MODEL_BYTES = 2**28

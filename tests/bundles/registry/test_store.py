@@ -13,7 +13,7 @@ import pytest
 from bundles.errors import BundleRefused
 from bundles.manifest import MANIFEST_NAME, POLICY_NAME, SIGNATURE_NAME
 from bundles.registry import Registry, read_files
-from bundles.registry_store import ObjectStore, open_filesystem, open_store
+from bundles.registry.store import ObjectStore, open_filesystem, open_store
 from messages import RejectCode
 from tests.bundles.stores import BUCKET, Crashed, MortalStore, running_s3
 

@@ -63,7 +63,7 @@ import asyncio, sys
 from pathlib import Path
 from bundles.errors import BundleRefused
 from bundles.verifier import Verifier
-from bundles.verifier_process import fork_process
+from bundles.verifier.process import fork_process
 
 files = {path.name: path.read_bytes() for path in Path(sys.argv[1]).iterdir()}
 
@@ -90,7 +90,7 @@ def test_a_forked_process_answers_and_is_replaced_by_a_started_one(files: dict[s
         (tmp_path / name).write_bytes(content)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", FORKED, str(tmp_path)],
-        cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, timeout=60, check=False,
+        cwd=Path(__file__).resolve().parents[3], capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n") == ["digest-mismatch", "started anew", ""]
@@ -99,12 +99,12 @@ def test_a_forked_process_answers_and_is_replaced_by_a_started_one(files: dict[s
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 def test_a_forked_process_ends_with_the_one_that_forked_it() -> None:
     code = (
-        "from bundles.verifier_process import fork_process; import os;"
+        "from bundles.verifier.process import fork_process; import os;"
         "print(fork_process().pid, flush=True); os._exit(1)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=Path(__file__).resolve().parents[2], stdout=subprocess.PIPE, text=True, timeout=60, check=False,
+        cwd=Path(__file__).resolve().parents[3], stdout=subprocess.PIPE, text=True, timeout=60, check=False,
     )  # fmt: skip
     # The pipe to which both write is closed, so both are gone.
     assert int(done.stdout) > 0

@@ -14,11 +14,21 @@ import msgspec
 import numpy as np
 
 from bundles.actions import ActionMapping
-from bundles.additions import clamped, decided_or, hesitant, with_doubt
 from bundles.archive import canonical
 from bundles.errors import BundleRefused, ExportFailed, PolicyError
+from bundles.export.additions import clamped, decided_or, hesitant, with_doubt
+from bundles.export.formats import Agreement, further_files
+from bundles.export.proof import (
+    MIN_PROOF_OBSERVATIONS,
+    Acts,
+    Answers,
+    Array,
+    Proof,
+    action_range,
+    probe_observations,
+    prove,
+)
 from bundles.features import FeatureSpec
-from bundles.formats import Agreement, further_files
 from bundles.golden import encode_golden
 from bundles.inputs import load_rows_runtime, parts_of, row_shape
 from bundles.manifest import (
@@ -33,9 +43,8 @@ from bundles.manifest import (
     Space,
     encode_manifest,
 )
-from bundles.proof import MIN_PROOF_OBSERVATIONS, Acts, Answers, Array, Proof, action_range, probe_observations, prove
 from bundles.runtimes.protocol import PolicyRuntime
-from bundles.scan import check_archive
+from bundles.scan.torchscript import check_archive
 from bundles.signing import SigningKey, sign
 
 
@@ -78,7 +87,14 @@ def export_policy(model: Any, *, out_dir: str | Path, vec_normalize: Any = None,
     model, facts and `created` give the same bytes. Raises ExportFailed, and BundleRefused BAD_METADATA or WRONG_SHAPE
     for facts that contradict the model.
     """
-    from bundles.stable_baselines import compared_groups, greedy_module, inputs_of, predictions, scale_of, space_of
+    from bundles.export.stable_baselines import (
+        compared_groups,
+        greedy_module,
+        inputs_of,
+        predictions,
+        scale_of,
+        space_of,
+    )
 
     inputs = inputs_of(model.observation_space)
     module, action_space = greedy_module(model, vec_normalize), space_of(model.action_space)
@@ -245,7 +261,7 @@ def _trace(module: Any, *shapes: tuple[int, ...]) -> bytes:
     try:
         check_archive(policy, len(shapes))
     except BundleRefused as refusal:
-        raise ExportFailed(refusal.detail, "use only operations that scan.py lists") from refusal
+        raise ExportFailed(refusal.detail, "use only operations that docs/bundles.md lists") from refusal
     return policy
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 
 from bundles.errors import ExportFailed
-from bundles.formats import Agreement
+from bundles.export.formats import Agreement
 from bundles.golden import MIN_VECTORS, GoldenVectors
 from bundles.manifest import Space
 from bundles.runtimes.protocol import PolicyRuntime

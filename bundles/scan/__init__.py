@@ -1,0 +1,1 @@
+"""What a policy's file may contain, judged before anything reads it."""
