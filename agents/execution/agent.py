@@ -143,6 +143,7 @@ class ExecutionAgent:
         self._started.market.pause(partitions)
         for number in [partition.number for partition in partitions]:
             if number not in self._owners and not self._stopping:
+                _log.info("shard %d assigned", number)
                 name = f"{self._agent_id} shard {number}"
                 self._owners[number] = self._tasks.keep(partial(self._own, number), name, self._clock)
 
@@ -221,6 +222,7 @@ class ExecutionAgent:
         self._live[runner.shard.partition] = runner
         await self._apply_pending(runner, RiskAlive(alive=self._risk_alive))
         market.resume([partition])
+        _log.info("shard %d live: market_from=%d", partition.number, runner.shard.market_to)
 
     async def _follow_market(self) -> None:
         market = self._started.market
