@@ -14,6 +14,7 @@ _STEP_TOLERANCE = 1e-9
 MAX_LOTS = 2**53  # beyond, floats are not exact, and soon no reader of `decisions` can hold the target
 
 SignedFraction = Annotated[float, Meta(ge=-1.0, le=1.0)]
+Offset = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
 
 
 class ActionError(Refused):
@@ -28,14 +29,18 @@ class ActionMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What an action means.
 
     `levels`: the action is an index into `levels`, the wanted fractions of `max_position` (units, > 0); null: keep the
-    position.
+    position. With `limit_offsets` it is two indices: (level, offset).
     `continuous`: the action is the fraction itself, from -1 (fully short) to 1 (fully long); beyond, it is clipped.
+    `hybrid`: the action is (index into `limit_offsets`, fraction).
     Changes of the position smaller than `dead_band` (units) are not made; no decision changes it by more than
-    `max_change` (units; null: no bound). `limit_offset_ticks` from the touch, into the book when positive, is for
-    limit orders. The policy is asked at every `decide_every`-th quote (or bar) of an instrument, never at a trade.
+    `max_change` (units; null: no bound). `limit_offset_ticks` is the price of every order when `order_type` is `limit`:
+    price steps from the touch that the order would take, away from it into the book when positive. `limit_offsets` are
+    the ones that the policy chooses from, null: a market order; `order_type` and `limit_offset_ticks` stay as they are
+    then. `time_in_force` is that of limit orders; market orders are IOC. The policy is asked at every `decide_every`-th
+    quote (or bar) of an instrument, never at a trade.
     """
 
-    kind: Literal["levels", "continuous"]
+    kind: Literal["levels", "continuous", "hybrid"]
     max_position: Annotated[float, Meta(gt=0)]
     levels: tuple[SignedFraction | None, ...] = (-1.0, 0.0, 1.0)
     dead_band: Annotated[float, Meta(ge=0)] = 0.0
@@ -43,24 +48,61 @@ class ActionMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     decide_every: Annotated[int, Meta(ge=1)] = 1
     order_type: OrderType = "market"
     time_in_force: TimeInForce = "IOC"
-    limit_offset_ticks: int = 0
+    limit_offset_ticks: Offset = 0
+    limit_offsets: tuple[Offset | None, ...] = ()
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Return how many choices each index of an action has; the indices stand first."""
+        levels = (len(self.levels),) if self.kind == "levels" else ()
+        offsets = (len(self.limit_offsets),) if self.kind == "hybrid" or self.limit_offsets else ()
+        return levels + offsets
+
+    @property
+    def size(self) -> int:
+        """Return how many values an action has: its indices, and the fraction where that is no index."""
+        return len(self.choices) + (self.kind != "levels")
 
     def fraction(self, action: tuple[float, ...]) -> float | None:
         """Return the wanted fraction of `max_position`; None: whatever it is now.
 
-        Raises ActionError when the action isn't one finite number, or is no index of a level.
+        Raises ActionError when the action isn't as many finite numbers as it should be, or is no index of a level or
+        an offset.
         """
-        if len(action) != 1:
+        if self.limit_offsets:
+            value = self._beside_offset(action)
+        elif len(action) != 1:
             raise ActionError(f"has {len(action)} values, must have 1")
-        value = action[0]
+        else:
+            value = action[0]
+        if self.kind == "levels":
+            return self.levels[_index(value, len(self.levels))]
         if not math.isfinite(value):
             raise ActionError(f"is {value}, must be finite")
-        if self.kind == "continuous":
-            return min(max(value, -1.0), 1.0)
-        index = int(value)
-        if index != value or not 0 <= index < len(self.levels):
-            raise ActionError(f"is {value:g}, must be a whole number from 0 to {len(self.levels) - 1}")
-        return self.levels[index]
+        return -1.0 if value < -1.0 else min(value, 1.0)
+
+    def _beside_offset(self, action: tuple[float, ...]) -> float:
+        """Return the value that is no offset, when the offset is one."""
+        if len(action) != 2:
+            raise ActionError(f"has {len(action)} values, must have 2")
+        first, second = action
+        if self.kind == "levels":
+            _index(second, len(self.limit_offsets))
+            return first
+        _index(first, len(self.limit_offsets))
+        return second
+
+    def limit_offset(self, action: tuple[float, ...] | None) -> int | None:
+        """Return the price of the order that follows from an action, in ticks from the touch; None: a market order.
+
+        Without an action, as a person's override has none, it is the mapping's own, and a market order where the policy
+        would choose. Raises ActionError as `fraction` does.
+        """
+        if not self.limit_offsets:
+            return self.limit_offset_ticks if self.order_type == "limit" else None
+        if action is None:
+            return None
+        return self.limit_offsets[_index(action[1 if self.kind == "levels" else 0], len(self.limit_offsets))]
 
     def to_target_lots(self, action: tuple[float, ...], *, quantity_step: float, current_lots: int) -> int:
         """Return the wanted position in lots of `quantity_step` (units), given the present one.
@@ -84,6 +126,15 @@ class ActionMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             most = _lots(self.max_change, quantity_step)
             change = min(max(change, -most), most)
         return current_lots + change
+
+
+def _index(value: float, choices: int) -> int:
+    # NaN and infinity fail the comparisons, before int() would.
+    if 0 <= value < choices and (index := int(value)) == value:
+        return index
+    if not math.isfinite(value):
+        raise ActionError(f"is {value}, must be finite")
+    raise ActionError(f"is {value:g}, must be a whole number from 0 to {choices - 1}")
 
 
 @lru_cache(maxsize=256)

@@ -112,22 +112,23 @@ def _toward(desk: Desk, bundle: ServingBundle | None, wish: Wish, account: Accou
     delta = wish.lots - account.effective_lots
     if delta == 0:
         return None
-    is_limit = bundle is not None and bundle.actions.order_type == "limit" and not wish.is_reducing
+    offset = None if bundle is None or wish.is_reducing else bundle.actions.limit_offset(wish.decision.action)
+    limit_ticks = None if offset is None else _limit_ticks(desk, delta, offset)
     return Proposal(
         instrument=desk.instrument.instrument,
         strategy=desk.strategy,
         side="buy" if delta > 0 else "sell",
         lots=abs(delta),
-        order_type="limit" if is_limit else "market",
-        limit_ticks=_limit_ticks(desk, bundle, delta) if is_limit and bundle is not None else None,
+        order_type="market" if limit_ticks is None else "limit",
+        limit_ticks=limit_ticks,
         reduce_only=wish.is_reducing,
     )
 
 
-def _limit_ticks(desk: Desk, bundle: ServingBundle, delta: int) -> int | None:
-    """At the far touch, moved into our favour by the offset."""
+def _limit_ticks(desk: Desk, delta: int, offset_ticks: int) -> int | None:
+    """At the touch that the order would take, moved into our favour by the offset; None: there is no reference."""
     touch, sign = (desk.ask_ticks, 1) if delta > 0 else (desk.bid_ticks, -1)
-    return None if touch is None else touch - sign * bundle.actions.limit_offset_ticks
+    return None if touch is None else touch - sign * offset_ticks
 
 
 def _ordered(decision: Decision) -> Decision:
