@@ -15,8 +15,7 @@ import numpy as np
 
 from agents.trainer.config import EnvironmentConfig
 from agents.trainer.market import MIN_QUOTES, Market, check_size
-from bundles.feature_kernel import CLIP
-from bundles.features import Floats32, Observer
+from bundles.features import CLIP, Floats32, Observer
 
 
 class MarketEnv(gymnasium.Env[Floats32, Any]):

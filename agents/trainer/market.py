@@ -6,8 +6,21 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.risk.instruments import Instrument
-from bundles.feature_kernel import ASK, ASK_SIZE, BID, BID_SIZE, IS_BAR, IS_QUOTE, KIND, PRICE, SIGNED_SIZE, TS
-from bundles.features import Floats32, Observer, Rows
+from bundles.features import (
+    ASK,
+    ASK_SIZE,
+    BID,
+    BID_SIZE,
+    IS_BAR,
+    IS_QUOTE,
+    KIND,
+    PRICE,
+    SIGNED_SIZE,
+    TS,
+    Floats32,
+    Observer,
+    Rows,
+)
 from messages import Refused
 
 MIN_QUOTES = 32

@@ -17,6 +17,7 @@ from bundles import archive, features, golden, registry, signing
 from bundles.actions import ActionMapping
 from bundles.export.proof import MIN_PROOF_OBSERVATIONS, Proof
 from bundles.features import Feature, FeatureSpec
+from bundles.features.spec import KINDS
 from bundles.manifest import (
     ALLOWED_FILES,
     LISTED_FILES,
@@ -75,7 +76,7 @@ def test_each_key_stands_there_with_its_type_and_default(struct: type[Struct]) -
 def test_the_features_are_those_of_the_library() -> None:
     rows = table(section("Feature").split("nothing else |")[1])
     assert {name.strip("`"): (params == "`events`", meaning.replace("\\|", "|")) for name, params, meaning in rows} == {
-        name: (kind.windowed, kind.meaning) for name, kind in features._KINDS.items()
+        name: (kind.windowed, kind.meaning) for name, kind in KINDS.items()
     }
 
 

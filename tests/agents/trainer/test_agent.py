@@ -16,7 +16,7 @@ from agents.risk.instruments import instruments_by_name
 from agents.trainer import TrainerAgent, TrainerConfig
 from agents.trainer.config import LearnerConfig
 from bundles import load_bundle
-from bundles.feature_kernel import TS
+from bundles.features import TS
 from bundles.signing import SigningKey, TrustStore
 from messages import (
     TOPICS,

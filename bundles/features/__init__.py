@@ -1,0 +1,68 @@
+"""Features of the last ticks: one spec, one ring, one kernel, for training, replay and live.
+
+Every feature is a function of the ring (at most `capacity` ticks of one instrument) and of the account inputs; nothing
+else is state. So warming a new policy reads the same ring, recovery refills the ring from the last ticks, and the batch
+used in training gives the same bits as the stream.
+
+Quotes: a quote is valid when 0 < bid <= ask; a locked one has spread 0. A crossed or zero quote counts as a tick and
+changes nothing else: prices and sizes stay those of the last valid quote in the ring. A bar acts as a tick at its
+close, and as a locked quote there as long as the ring holds no valid quote.
+
+Only +, -, *, / and sqrt are used, so that the same ticks give the same bits on every machine.
+"""
+
+from bundles.features.kernel import (
+    ASK,
+    ASK_SIZE,
+    BID,
+    BID_SIZE,
+    CLIP,
+    COLUMNS,
+    IS_BAR,
+    IS_QUOTE,
+    IS_TRADE,
+    KIND,
+    PRICE,
+    SIGNED_SIZE,
+    TS,
+)
+from bundles.features.observer import Floats32, Observer, warm_kernel
+from bundles.features.ring import RING_TICKS, Rows, TickRing
+from bundles.features.spec import (
+    DEFAULT_FEATURES,
+    LIBRARY_VERSION,
+    MAX_EVENTS,
+    Feature,
+    FeatureSpec,
+    UnknownFeature,
+    check_spec,
+)
+
+__all__ = [
+    "ASK",
+    "ASK_SIZE",
+    "BID",
+    "BID_SIZE",
+    "CLIP",
+    "COLUMNS",
+    "DEFAULT_FEATURES",
+    "IS_BAR",
+    "IS_QUOTE",
+    "IS_TRADE",
+    "KIND",
+    "LIBRARY_VERSION",
+    "MAX_EVENTS",
+    "PRICE",
+    "RING_TICKS",
+    "SIGNED_SIZE",
+    "TS",
+    "Feature",
+    "FeatureSpec",
+    "Floats32",
+    "Observer",
+    "Rows",
+    "TickRing",
+    "UnknownFeature",
+    "check_spec",
+    "warm_kernel",
+]
