@@ -7,7 +7,19 @@ from messages.bus.security import Secret, Security
 from messages.checkpoints import Checkpoint
 from messages.clock import Clock, SystemClock, VirtualClock
 from messages.codec import UnknownMessage, decode, encode
-from messages.control import Activate, Adjust, Flatten, Halt, Limits, LogStarted, Override, Resume, Rollout, control_key
+from messages.control import (
+    Activate,
+    Adjust,
+    Flatten,
+    Halt,
+    Limits,
+    LogStarted,
+    Override,
+    Resume,
+    Rollout,
+    Shadow,
+    control_key,
+)
 from messages.dead_letters import DeadLetter
 from messages.decisions import Decision, DecisionBatch, Denial, DenialCode, LoggedStep, OutcomeCode, Step
 from messages.errors import (
@@ -83,6 +95,7 @@ __all__ = [
     "Rollout",
     "Secret",
     "Security",
+    "Shadow",
     "Staged",
     "Step",
     "Swapped",

@@ -51,6 +51,23 @@ class Activate(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     who: Name
 
 
+class Shadow(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Let a bundle decide on an instrument and send nothing, beside what trades. Key shadow/STRATEGY/INSTRUMENT.
+
+    Written by orchestrator and operators; read by execution, which stages what it names and answers Staged or Rejected.
+    `bundle_id`, `uri` and `sha256` go together; without them the shadow ends. `ts` in ns.
+    """
+
+    strategy: Name
+    instrument: Name
+    expects: Expects
+    ts: Nanoseconds
+    who: Name
+    bundle_id: Name | None = None
+    uri: str | None = None
+    sha256: Digest | None = None
+
+
 class Halt(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Stop trading (`halted`) or allow only what reduces (`reducing`). Latches. Key halt/SCOPE/WRITER.
 
@@ -134,10 +151,10 @@ class Adjust(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     price: Price = 0.0
 
 
-ControlMessage = LogStarted | Rollout | Activate | Halt | Resume | Flatten | Override | Limits | Adjust
+ControlMessage = LogStarted | Rollout | Activate | Shadow | Halt | Resume | Flatten | Override | Limits | Adjust
 
 
-def control_key(message: ControlMessage) -> str:
+def control_key(message: ControlMessage) -> str:  # noqa: C901 - one case a message
     """Return the record key of a control message: the switch that it moves."""
     match message:
         case LogStarted():
@@ -146,6 +163,8 @@ def control_key(message: ControlMessage) -> str:
             return f"rollout/{message.strategy}"
         case Activate():
             return f"active/{message.strategy}/{message.instrument}"
+        case Shadow():
+            return f"shadow/{message.strategy}/{message.instrument}"
         case Halt():
             return f"halt/{message.scope}/{message.writer}"
         case Resume():

@@ -1,7 +1,7 @@
 """What `control` says: the fold of its records by offset, the same for every reader.
 
-Activate, Rollout and Override are void when `expects` is not the offset of the last record of their key, void records
-included: whoever writes after an unseen change has to look again. Halts are unconditional and latch.
+Activate, Rollout, Shadow and Override are void when `expects` is not the offset of the last record of their key, void
+records included: whoever writes after an unseen change has to look again. Halts are unconditional and latch.
 """
 
 from collections.abc import Iterable
@@ -21,6 +21,7 @@ from messages.control import (
     Override,
     Resume,
     Rollout,
+    Shadow,
     control_key,
 )
 from messages.errors import Fatal
@@ -119,7 +120,7 @@ def _strictest(halts: Iterable[HaltInForce]) -> dict[str, HaltLevel]:
 
 
 class RolloutTarget(Struct, frozen=True, kw_only=True):
-    """The bundle that a strategy is to have staged."""
+    """A bundle that is to be staged, and where it is: for a strategy, or as the shadow of an instrument."""
 
     bundle_id: str
     uri: str
@@ -138,14 +139,17 @@ class ActiveBundle(Struct, frozen=True, kw_only=True):
 class ControlFold:
     """Everything that `control` says, after the records applied so far.
 
-    `rollouts` by strategy, `active` and `overrides` (targets in units) by (strategy, instrument), `flattening` the
-    scopes whose switch is on, `limits` the valid Limits in order, `adjusts` by id, `halts`, `log_id`.
+    `rollouts` by strategy; `active`, `previous` (active before it: where a rollback goes), `shadows` and `overrides`
+    (targets in units) by (strategy, instrument); `flattening` the scopes whose switch is on, `limits` the valid Limits
+    in order, `adjusts` by id, `halts`, `log_id`.
     """
 
     def __init__(self) -> None:
         self.log_id: str | None = None
         self.rollouts: dict[str, RolloutTarget] = {}
         self.active: dict[tuple[str, str], ActiveBundle] = {}
+        self.previous: dict[tuple[str, str], ActiveBundle] = {}
+        self.shadows: dict[tuple[str, str], RolloutTarget] = {}
         self.overrides: dict[tuple[str, str], float] = {}
         self.flattening: set[str] = set()
         self.limits: list[Limits] = []
@@ -184,7 +188,7 @@ class ControlFold:
         key = control_key(message)
         previous = self.last_offset(key)
         self._last[key] = offset
-        if isinstance(message, Rollout | Activate | Override) and message.expects != previous:
+        if isinstance(message, Rollout | Activate | Shadow | Override) and message.expects != previous:
             return False
         return self._take(offset, message)
 
@@ -199,9 +203,9 @@ class ControlFold:
                     bundle_id=message.bundle_id, uri=message.uri, sha256=message.sha256, offset=offset
                 )
             case Activate():
-                self.active[message.strategy, message.instrument] = ActiveBundle(
-                    bundle_id=message.bundle_id, sha256=message.sha256, offset=offset
-                )
+                self._activate(offset, message)
+            case Shadow():
+                return self._shadow(offset, message)
             case Override():
                 self._override(message)
             case Halt() | Resume():
@@ -216,6 +220,25 @@ class ControlFold:
                 if message.adjust_id in self.adjusts:
                     return False
                 self.adjusts[message.adjust_id] = message
+        return True
+
+    def _activate(self, offset: int, message: Activate) -> None:
+        key = (message.strategy, message.instrument)
+        before = self.active.get(key)
+        if before is not None and before.sha256 != message.sha256:
+            self.previous[key] = before
+        self.active[key] = ActiveBundle(bundle_id=message.bundle_id, sha256=message.sha256, offset=offset)
+
+    def _shadow(self, offset: int, message: Shadow) -> bool:
+        """Half a name is void: it says neither what to stage nor to stop."""
+        key = (message.strategy, message.instrument)
+        bundle_id, uri, sha256 = message.bundle_id, message.uri, message.sha256
+        if bundle_id is None and uri is None and sha256 is None:
+            self.shadows.pop(key, None)
+            return True
+        if bundle_id is None or uri is None or sha256 is None:
+            return False
+        self.shadows[key] = RolloutTarget(bundle_id=bundle_id, uri=uri, sha256=sha256, offset=offset)
         return True
 
     def _override(self, message: Override) -> None:

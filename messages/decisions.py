@@ -13,6 +13,8 @@ MAX_STEP_RECORDS = 64
 InLimitsUnit = Annotated[float, Meta(description="in the unit of the limit")]
 Action = Annotated[float, Meta(description="as the policy answers, in the units of its action space")]
 
+Lots = Annotated[Integer, Meta(description="lots, negative: short")]
+
 
 class OutcomeCode(StrEnum):
     """What became of one market record: the closed list."""
@@ -54,8 +56,10 @@ class DenialCode(StrEnum):
     REPEATED_EXECUTION = "REPEATED_EXECUTION"
     BUNDLE_LIMIT = "BUNDLE_LIMIT"
     AWAITING_REPORT = "AWAITING_REPORT"
+    REPORT_DISPUTED = "REPORT_DISPUTED"
     POLICY_ERROR = "POLICY_ERROR"
     REDUCE_ONLY = "REDUCE_ONLY"
+    RISK_AWAY = "RISK_AWAY"
     BAD_INPUT = "BAD_INPUT"
     HALTED = "HALTED"
 
@@ -90,6 +94,25 @@ class BundleActivated(Struct, frozen=True, kw_only=True, tag=True):
     sha256: Digest
 
 
+class BundleShadowed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Step input: the staged bundle `sha256` decides on `instrument` from this step on, and sends nothing.
+
+    Without `bundle_id` and `sha256` the instrument's shadow ends.
+    """
+
+    offset: Offset
+    strategy: Name
+    instrument: Name
+    bundle_id: Name | None = None
+    sha256: Digest | None = None
+
+
+class BundleUnavailable(Struct, frozen=True, kw_only=True, tag=True):
+    """Step input: the bundle `sha256` could not be loaded here: no desk shadows it, or falls back to it, any more."""
+
+    sha256: Digest
+
+
 class RiskAlive(Struct, frozen=True, kw_only=True, tag=True):
     """Step input: Risk's heartbeat returned or was missed."""
 
@@ -107,7 +130,7 @@ class Timer(Struct, frozen=True, kw_only=True, tag=True):
     """Step input: nothing but time has passed."""
 
 
-StepInput = ControlApplied | BundleActivated | RiskAlive | MarketGap | Timer
+StepInput = ControlApplied | BundleActivated | BundleShadowed | BundleUnavailable | RiskAlive | MarketGap | Timer
 
 
 class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -126,13 +149,29 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     inputs: tuple[StepInput, ...] = ()
 
 
+class ShadowDecision(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the shadow bundle answered where it was due, and the position it would want from where the desk stands.
+
+    `error`: why there is no answer: `warming-up`, or the code of what the policy raised.
+    """
+
+    bundle_id: Name
+    action: tuple[Action, ...] | None = None
+    target: Lots | None = None
+    error: Name | None = None
+
+
 class Decision(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The outcome of one market record. `action` is what the policy answered, `target` the wanted position in lots."""
+    """The outcome of one market record. `action` is what the policy answered, `target` the wanted position in lots.
+
+    `shadow` is the answer of the bundle that decides beside it and sends nothing.
+    """
 
     outcome: OutcomeCode
     denial: Denial | None = None
     action: tuple[Action, ...] | None = None
-    target: Annotated[Integer, Meta(description="lots, negative: short")] | None = None
+    target: Lots | None = None
+    shadow: ShadowDecision | None = None
 
 
 class LoggedStep(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from messages.bundles import BundleReady
 from messages.checkpoints import Checkpoint
-from messages.control import Activate, Adjust, Flatten, Halt, Limits, LogStarted, Override, Resume, Rollout
+from messages.control import Activate, Adjust, Flatten, Halt, Limits, LogStarted, Override, Resume, Rollout, Shadow
 from messages.dead_letters import DeadLetter
 from messages.decisions import DecisionBatch
 from messages.errors import TopicMismatch
@@ -106,7 +106,7 @@ TOPICS: dict[str, Topic] = {
         Topic(
             name="control",
             key="switch",
-            messages=(LogStarted, Rollout, Activate, Halt, Resume, Flatten, Override, Limits, Adjust),
+            messages=(LogStarted, Rollout, Activate, Shadow, Halt, Resume, Flatten, Override, Limits, Adjust),
             written_by=("orchestrator", "risk", "operators"),
             read_by=("all",),
             retention_ms=_FOREVER,

@@ -1,4 +1,4 @@
-"""Which bundles `control` speaks of: what trades, what traded before it, and what is being rolled out."""
+"""Which bundles `control` speaks of: what trades, what traded before it, what is being rolled out, what shadows."""
 
 from collections.abc import Iterable
 
@@ -18,8 +18,8 @@ class LiveUnknown(Refused):
 def live_digests(control: Iterable[tuple[int, ControlMessage]]) -> frozenset[str]:
     """Return the digests in use, from all records of `control` with their offsets, from its beginning.
 
-    Of each strategy and instrument the active bundle and the one before it, of each strategy the rollout's target and
-    the one before. Raises LiveUnknown when the beginning is missing.
+    Of each strategy and instrument the active bundle, the shadow, and the ones before them, of each strategy the
+    rollout's target and the one before. Raises LiveUnknown when the beginning is missing.
     """
     fold = ControlFold()
     current: dict[object, str] = {}
@@ -28,6 +28,7 @@ def live_digests(control: Iterable[tuple[int, ControlMessage]]) -> frozenset[str
         if not fold.apply(offset, message):
             continue
         named: dict[object, str] = {key: active.sha256 for key, active in fold.active.items()}
+        named |= {("shadow", *key): shadow.sha256 for key, shadow in fold.shadows.items()}
         named |= {strategy: target.sha256 for strategy, target in fold.rollouts.items()}
         for key, digest in named.items():
             if current.get(key, digest) != digest:

@@ -5,16 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messages import Activate, Adjust, Flatten, Halt, Limits, LogStarted, Override, Resume, Rollout, control_key
+from messages import Activate, Adjust, Flatten, Halt, Limits, LogStarted, Override, Resume, Rollout, Shadow, control_key
 from messages.control_fold import ControlFold, HaltBook, HaltState, OutOfOrder
 
 DIGEST = "a" * 64
 
 
-def activate(expects: int, bundle: str = "b1", instrument: str = "BTC") -> Activate:
+def activate(expects: int, bundle: str = "b1", instrument: str = "BTC", sha256: str = DIGEST) -> Activate:
     return Activate(
-        strategy="s", instrument=instrument, bundle_id=bundle, sha256=DIGEST, expects=expects, ts=0, who="o"
+        strategy="s", instrument=instrument, bundle_id=bundle, sha256=sha256, expects=expects, ts=0, who="o"
     )
+
+
+def shadow(expects: int, **named: str) -> Shadow:
+    return Shadow(strategy="s", instrument="BTC", expects=expects, ts=0, who="o", **named)
 
 
 def halt(writer: str = "risk", scope: str = "portfolio", level: str = "halted") -> Halt:
@@ -71,6 +75,27 @@ def test_rollout_override_limits_flatten_adjust_and_log_id_are_kept() -> None:
     assert fold.apply(8, Adjust(adjust_id="a", who="o", reason="r", ts=0, cash=1.0))
     assert not fold.apply(9, Adjust(adjust_id="a", who="o", reason="r", ts=0, cash=1.0))
     assert (fold.log_id, fold.limits_version, fold.rollouts["s"].uri, fold.next_offset) == ("log", 1, "file:///b", 10)
+
+
+def test_what_was_active_before_is_where_a_rollback_goes() -> None:
+    fold = ControlFold()
+    fold.apply(0, activate(-1, "b1"))
+    assert fold.previous == {}
+    fold.apply(1, activate(0, "b2", sha256="b" * 64))
+    fold.apply(2, activate(1, "b2", sha256="b" * 64))
+    assert fold.previous["s", "BTC"].bundle_id == "b1"
+    fold.apply(3, activate(2, "b1"))
+    assert fold.previous["s", "BTC"].bundle_id == "b2"
+
+
+def test_a_shadow_stays_until_it_is_ended_and_half_a_name_is_void() -> None:
+    fold = ControlFold()
+    assert fold.apply(0, shadow(-1, bundle_id="b", uri="file:///b", sha256=DIGEST))
+    assert not fold.apply(1, shadow(0, bundle_id="c", sha256=DIGEST))
+    assert not fold.apply(2, shadow(0))
+    assert fold.shadows["s", "BTC"].bundle_id == "b"
+    assert fold.apply(3, shadow(2))
+    assert fold.shadows == {}
 
 
 def test_an_offset_is_folded_once() -> None:

@@ -16,7 +16,7 @@ TABLE = {
         "switch",
         False,
         "delete",
-        "LogStarted Rollout Activate Halt Resume Flatten Override Limits Adjust",
+        "LogStarted Rollout Activate Shadow Halt Resume Flatten Override Limits Adjust",
     ),
     "status": (
         "agent id/type, and /digest for Staged, Swapped, Rejected",
