@@ -80,14 +80,19 @@ def order_id(log_id: str, strategy: str, instrument: str, source: Source, index:
     """
     of_instrument = _fields(log_id, strategy, instrument, source.topic, source.partition)
     content = of_instrument + _field(str(source.offset)) + _index(index)
-    number = int.from_bytes(hashlib.blake2b(content, digest_size=16).digest()) << 2
-    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+    digest = hashlib.blake2b(content, digest_size=16).digest()
+    pairs, first, second = _PAIRS, int.from_bytes(digest[:5]), int.from_bytes(digest[5:10])
+    third, rest = int.from_bytes(digest[10:15]), digest[15] << 2
+    return (
+        f"{pairs[first >> 30]}{pairs[first >> 20 & 1023]}{pairs[first >> 10 & 1023]}{pairs[first & 1023]}"
+        f"{pairs[second >> 30]}{pairs[second >> 20 & 1023]}{pairs[second >> 10 & 1023]}{pairs[second & 1023]}"
+        f"{pairs[third >> 30]}{pairs[third >> 20 & 1023]}{pairs[third >> 10 & 1023]}{pairs[third & 1023]}{pairs[rest]}"
+    )
 
 
-# Base32 (RFC 4648) without padding, two characters at a time: 128 bits and two of nothing are 13 pairs.
+# Base32 (RFC 4648) without padding, two characters at a time: five bytes are four pairs, the last byte is one.
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _PAIRS = tuple(first + second for first in _LETTERS for second in _LETTERS)
-_SHIFTS = tuple(range(120, -1, -10))
 
 
 @lru_cache(maxsize=4096)

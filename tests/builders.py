@@ -34,6 +34,9 @@ class Scripted:
             raise answer
         return (answer,)
 
+    def act_batch(self, observations: Floats32) -> list[tuple[float, ...]]:
+        return [self.act(row) for row in observations]
+
 
 def bundle(policy: Policy, *, sha256: str = DIGEST, **actions: Any) -> ServingBundle:
     mapping: dict[str, Any] = {"kind": "levels", "max_position": 3.0} | actions

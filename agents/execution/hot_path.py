@@ -1,15 +1,16 @@
-"""One decision: observation, action, target, order, gate. READ THIS FIRST.
+"""One decision, stage by stage: question, answer, wish, proposal. READ THIS FIRST.
 
-Nothing here awaits, reads a clock or moves state: `decide` returns what should happen, the shard applies it, so that
+Nothing here awaits, reads a clock or moves state: each stage returns what should happen, the shard applies it, so that
 recovery can apply what the log says instead.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from msgspec import Struct
 
-from agents.execution.step import Desk, ServingBundle
+from agents.execution.desk import Account, Desk
+from agents.execution.step import ServingBundle
 from agents.risk.gate import Proposal
 from bundles.features import Floats32
 from messages import Decision, Denial, DenialCode, Observation, OutcomeCode, Refused
@@ -24,14 +25,6 @@ WARMING_UP = Decision(outcome=OutcomeCode.WARMING_UP)
 POLICY_ERROR = Decision(outcome=OutcomeCode.DENIED, denial=Denial(code=DenialCode.POLICY_ERROR))
 
 
-class Account(Struct, frozen=True, kw_only=True):
-    """The position that a decision starts from. `effective_lots` counts what is in flight as filled."""
-
-    position_lots: int
-    effective_lots: int
-    entry_price: float
-
-
 class Wish(Struct, frozen=True, kw_only=True):
     """A wanted position and why: the policy's, a person's override, or flat."""
 
@@ -40,76 +33,111 @@ class Wish(Struct, frozen=True, kw_only=True):
     is_reducing: bool = False
 
 
-GateCheck = Callable[[Proposal], Denial | None]
+class Asked(Struct, frozen=True):
+    """An observation that a policy is to be asked about, float32 [n]."""
+
+    bundle: ServingBundle
+    observation: Floats32
 
 
-def decide(
-    desk: Desk, bundle: ServingBundle | None, message: object, account: Account, now_ns: int, check: GateCheck
-) -> tuple[Decision, Proposal | None]:
-    """Return what becomes of one market record of this desk: a decision, with an order to send or None."""
-    wish = _wish(desk, bundle, message, account, now_ns)
-    if isinstance(wish, Decision):
-        return wish, None
-    proposal = _toward(desk, bundle, wish, account)
-    if proposal is None:
-        return wish.decision, None
-    denial = check(proposal)
-    if denial is not None:
-        return _denied(wish.decision, denial), None
-    return _ordered(wish.decision), proposal
+Action = tuple[float, ...]
+Question = Asked | Wish | Decision
+BATCH_SIZES = (8, 32)
+MAX_BATCH = BATCH_SIZES[-1]
+FLATTEN = Wish(lots=0, decision=OVERRIDE, is_reducing=True)
 
 
-def _wish(desk: Desk, bundle: ServingBundle | None, message: object, account: Account, now_ns: int) -> Wish | Decision:
+def question(desk: Desk, bundle: ServingBundle | None, message: object, now_ns: int) -> Question:
+    """Return what the policy is to be asked, or what follows without asking it."""
     if desk.is_flattening:
-        return Wish(lots=0, decision=OVERRIDE, is_reducing=True)
+        return FLATTEN
     if desk.override_lots is not None:
         return Wish(lots=desk.override_lots, decision=OVERRIDE)
     if desk.active is None or bundle is None:
         return NO_BUNDLE
     if desk.quotes_waited < bundle.actions.decide_every:
         return HOLD
-    observation = _observe(desk, bundle, message, account, now_ns)
-    if observation is None:
-        return HOLD if bundle.observer is None else WARMING_UP
+    if bundle.observer is None:
+        if not isinstance(message, Observation):
+            return HOLD
+        return Asked(bundle, np.asarray(message.values, dtype=np.float32))
+    account, out = desk.account, np.empty(bundle.observer.size, dtype=np.float32)
+    position, unrealized, held_ns = 0.0, 0.0, 0
+    if account.position_lots:
+        position = desk.instrument.quantity(account.position_lots) / bundle.actions.max_position
+        unrealized, held_ns = _unrealized(desk, account), now_ns - desk.held_since_ns
+    is_ready = bundle.observer.observe(desk.ring, out, position, unrealized, held_ns)
+    return Asked(bundle, out) if is_ready else WARMING_UP
+
+
+def wish_for(desk: Desk, asked: Question) -> Wish | Decision:
+    """Return what follows from a question; the policy is asked."""
+    if not isinstance(asked, Asked):
+        return asked
+    return _wish_of(desk, asked.bundle, _answer(asked.bundle, asked.observation))
+
+
+def wishes_for(due: Sequence[tuple[Desk, Question]]) -> list[Wish | Decision]:
+    """Return what follows from several questions; each policy is asked all of its own together.
+
+    The bits of a batch's answers may differ from those of single ones, so that replay has to ask the same together:
+    which they are is a function of the step.
+    """
+    together: dict[str, list[Asked]] = {}
+    for _, asked in due:
+        if isinstance(asked, Asked):
+            together.setdefault(asked.bundle.sha256, []).append(asked)
+    answers = {digest: iter(_answers(group)) for digest, group in together.items()}
+    return [
+        _wish_of(desk, asked.bundle, next(answers[asked.bundle.sha256])) if isinstance(asked, Asked) else asked
+        for desk, asked in due
+    ]
+
+
+def _answer(bundle: ServingBundle, observation: Floats32) -> Action | None:
+    """Return the policy's action; None when it fails."""
     try:
-        action = bundle.policy.act(observation)
+        return bundle.policy.act(observation)
+    except Refused:
+        return None
+
+
+def _answers(group: Sequence[Asked]) -> Iterator[Action | None]:
+    """Yield one policy's actions; in batches padded to 8 or 32, each alone when a batch fails."""
+    bundle = group[0].bundle
+    for low in range(0, len(group), MAX_BATCH):
+        some = [asked.observation for asked in group[low : low + MAX_BATCH]]
+        if len(some) > 1:
+            size = next(size for size in BATCH_SIZES if size >= len(some))
+            try:
+                batch = bundle.policy.act_batch(np.stack([*some, *[some[-1]] * (size - len(some))]))
+            except Refused:
+                pass
+            else:
+                yield from batch[: len(some)]
+                continue
+        yield from (_answer(bundle, observation) for observation in some)
+
+
+def _wish_of(desk: Desk, bundle: ServingBundle, action: Action | None) -> Wish | Decision:
+    if action is None:
+        return POLICY_ERROR
+    effective = desk.account.effective_lots
+    try:
         target = bundle.actions.to_target_lots(
-            action, quantity_step=desk.instrument.quantity_step, current_lots=account.effective_lots
+            action, quantity_step=desk.instrument.quantity_step, current_lots=effective
         )
     except Refused:
         return POLICY_ERROR
-    is_held = target == account.effective_lots and bundle.actions.dead_band > 0
-    outcome = OutcomeCode.DEAD_BAND if is_held and _wants_other(bundle, action, desk, account) else OutcomeCode.HOLD
+    outcome = OutcomeCode.HOLD
+    if target == effective and bundle.actions.dead_band > 0 and _wants_other(bundle, action, desk):
+        outcome = OutcomeCode.DEAD_BAND
     return Wish(lots=target, decision=Decision(outcome=outcome, action=action, target=target))
 
 
-def _wants_other(bundle: ServingBundle, action: tuple[float, ...], desk: Desk, account: Account) -> bool:
-    wanted = bundle.actions.fraction(action)
-    if wanted is None:
-        return False
-    return int(wanted * bundle.actions.max_position / desk.instrument.quantity_step) != account.effective_lots
-
-
-def _observe(desk: Desk, bundle: ServingBundle, message: object, account: Account, now_ns: int) -> Floats32 | None:
-    if bundle.observer is None:
-        return np.asarray(message.values, dtype=np.float32) if isinstance(message, Observation) else None
-    out = np.empty(bundle.observer.size, dtype=np.float32)
-    position = desk.instrument.quantity(account.position_lots) / bundle.actions.max_position
-    held_ns = now_ns - desk.held_since_ns if account.position_lots else 0
-    is_ready = bundle.observer.observe(desk.ring, out, position, _unrealized(desk, account), held_ns)
-    return out if is_ready else None
-
-
-def _unrealized(desk: Desk, account: Account) -> float:
-    doubled = desk.mark_ticks_doubled
-    if doubled is None or account.position_lots == 0 or account.entry_price <= 0:
-        return 0.0
-    change = doubled * 0.5 * desk.instrument.price_step / account.entry_price - 1.0
-    return change if account.position_lots > 0 else -change
-
-
-def _toward(desk: Desk, bundle: ServingBundle | None, wish: Wish, account: Account) -> Proposal | None:
-    delta = wish.lots - account.effective_lots
+def proposal_for(desk: Desk, bundle: ServingBundle | None, wish: Wish) -> Proposal | None:
+    """Return the order that takes the desk from all it has, in flight included, to the wish; None: it is there."""
+    delta = wish.lots - desk.account.effective_lots
     if delta == 0:
         return None
     offset = None if bundle is None or wish.is_reducing else bundle.actions.limit_offset(wish.decision.action)
@@ -125,15 +153,32 @@ def _toward(desk: Desk, bundle: ServingBundle | None, wish: Wish, account: Accou
     )
 
 
+def ordered(decision: Decision) -> Decision:
+    """Return the decision that became an order."""
+    return Decision(outcome=OutcomeCode.ORDER, action=decision.action, target=decision.target)
+
+
+def denied(decision: Decision, denial: Denial) -> Decision:
+    """Return the decision whose order was denied."""
+    return Decision(outcome=OutcomeCode.DENIED, denial=denial, action=decision.action, target=decision.target)
+
+
+def _wants_other(bundle: ServingBundle, action: Action, desk: Desk) -> bool:
+    wanted = bundle.actions.fraction(action)
+    if wanted is None:
+        return False
+    return int(wanted * bundle.actions.max_position / desk.instrument.quantity_step) != desk.account.effective_lots
+
+
+def _unrealized(desk: Desk, account: Account) -> float:
+    doubled = desk.mark_ticks_doubled
+    if doubled is None or account.entry_price <= 0:
+        return 0.0
+    change = doubled * 0.5 * desk.instrument.price_step / account.entry_price - 1.0
+    return change if account.position_lots > 0 else -change
+
+
 def _limit_ticks(desk: Desk, delta: int, offset_ticks: int) -> int | None:
     """At the touch that the order would take, moved into our favour by the offset; None: there is no reference."""
     touch, sign = (desk.ask_ticks, 1) if delta > 0 else (desk.bid_ticks, -1)
     return None if touch is None else touch - sign * offset_ticks
-
-
-def _ordered(decision: Decision) -> Decision:
-    return Decision(outcome=OutcomeCode.ORDER, action=decision.action, target=decision.target)
-
-
-def _denied(decision: Decision, denial: Denial) -> Decision:
-    return Decision(outcome=OutcomeCode.DENIED, denial=denial, action=decision.action, target=decision.target)

@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 from msgspec import Struct
 
-from agents.execution.step import Desk, ServingBundle
+from agents.execution.desk import Desk
+from agents.execution.step import ServingBundle
 from agents.risk.gate import Proposal
 from agents.risk.instruments import Instrument
 from messages import Cancel, ExecutionReport, Order, Record, ReportStatus, order_id

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from agents.execution.desk import Desk, Tick
 from agents.execution.intake import UNKNOWN_TYPE, UNTRADED
-from agents.execution.step import Desk
 from agents.risk.instruments import MAX_STEPS
 from messages import (
     Bar,
@@ -19,7 +19,6 @@ from messages import (
 from messages.bus.partitioner import partition_of
 
 MAX_FLOAT32 = 3.4028234663852886e38
-Tick = Quote | Trade | Bar | Observation
 
 
 class ShardReader:

@@ -9,15 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from agents.execution import hot_path
+from agents.execution.desk import Desk, Tick, activate, count, new_desk, take_in
 from agents.execution.errors import StepOutOfTurn
 from agents.execution.intake import Intakes
 from agents.execution.orders import OpenOrders, new_cancel, new_order, proposal_of
-from agents.execution.records import ShardReader, Tick
+from agents.execution.records import ShardReader
 from agents.execution.state import DeskState, ShardState, decode_state, encode_state
-from agents.execution.step import Desk, ServingBundle, ShardConfig, new_desk
+from agents.execution.step import ServingBundle, ShardConfig
 from agents.execution.switches import NO_LOG, Switches
-from agents.execution.views import view_of
-from agents.risk.gate import Gate, Proposal, View
+from agents.execution.views import account_of, view_of
+from agents.risk.gate import Gate, Proposal
 from agents.risk.kill_switch import TradingState
 from agents.risk.ledger import BadReport, Ledger
 from agents.risk.limits import Limits as LimitsFile
@@ -30,14 +31,12 @@ from messages import (
     DenialCode,
     ExecutionReport,
     LoggedStep,
-    Observation,
     Order,
     Quote,
     Record,
     Step,
     Trade,
 )
-from messages.control_fold import ActiveBundle
 from messages.decisions import BundleActivated, ControlApplied, MarketGap, RiskAlive, StepInput
 
 _MS = 1_000_000
@@ -61,6 +60,7 @@ class Shard:
         self.reports_to = 0
         self.clock_ns = 0
         self._config = config
+        self._max_policy_errors = config.decisions.max_policy_errors
         self._bundles = bundles
         self._desks = {
             name: new_desk(instrument, config.strategies[name])
@@ -110,27 +110,62 @@ class Shard:
         """
         messages = self._begin(step, market, reports)
         orders: list[Order | Cancel] = self._cancels(step.clock_ns)
-        newest: dict[str, int] = {}
-        if self._config.decisions.conflate and len(messages) > 1:
-            newest = {m.instrument: index for index, m in enumerate(messages) if not isinstance(m, str)}
+        if len(market) > 1 and self._config.decisions.conflate:
+            decisions = self._decide_newest(market, messages, orders, step.clock_ns)
+        else:
+            decisions = self._decide_each(market, messages, orders, step.clock_ns)
+        self._end(step)
+        return LoggedStep(step=step, decisions=tuple(decisions), orders=tuple(orders))
+
+    def _decide_each(
+        self, market: Sequence[Record], messages: Sequence[Tick | str], orders: list[Order | Cancel], now_ns: int
+    ) -> list[Decision]:
         decisions = []
-        for index, (record, message) in enumerate(zip(market, messages, strict=True)):
-            self._intakes.judge(record, message, step.clock_ns)
+        for record, message in zip(market, messages, strict=True):
+            age_ns = self._take_in(record, message, now_ns)
             if isinstance(message, str):
                 decisions.append(hot_path.REFUSED)
                 continue
-            desk = self._observe(record, message, step.clock_ns)
-            age_ns = self._aged(record, step.clock_ns)
-            if newest and newest[message.instrument] != index:
-                decisions.append(hot_path.CONFLATED)
-                continue
-            decision, order = self._decide(desk, record, message, age_ns, step.clock_ns)
-            self._decided(desk, decision)
-            decisions.append(decision)
-            if order is not None:
-                orders.append(order)
-        self._end(step)
-        return LoggedStep(step=step, decisions=tuple(decisions), orders=tuple(orders))
+            desk = self._desks[message.instrument]
+            wish = hot_path.wish_for(desk, self._question(desk, message, age_ns, now_ns))
+            decisions.append(self._carry_out(desk, wish, record, orders, now_ns))
+        return decisions
+
+    def _decide_newest(
+        self, market: Sequence[Record], messages: Sequence[Tick | str], orders: list[Order | Cancel], now_ns: int
+    ) -> list[Decision]:
+        """Take in all records, then decide the newest of each instrument; instruments that are due are asked together.
+
+        Nothing that a question depends on is changed by another instrument's order; the gate is told of those before.
+        """
+        newest = {message.instrument: index for index, message in enumerate(messages) if not isinstance(message, str)}
+        decisions = [hot_path.CONFLATED] * len(market)
+        due: list[tuple[int, Desk, hot_path.Question]] = []
+        for index, (record, message) in enumerate(zip(market, messages, strict=True)):
+            age_ns = self._take_in(record, message, now_ns)
+            if isinstance(message, str):
+                decisions[index] = hot_path.REFUSED
+            elif newest[message.instrument] == index:
+                desk = self._desks[message.instrument]
+                due.append((index, desk, self._question(desk, message, age_ns, now_ns)))
+        wishes = hot_path.wishes_for([(desk, asked) for _, desk, asked in due])
+        for (index, desk, _), wish in zip(due, wishes, strict=True):
+            decisions[index] = self._carry_out(desk, wish, market[index], orders, now_ns)
+        return decisions
+
+    def _take_in(self, record: Record, message: Tick | str, now_ns: int) -> int:
+        """Show a market record to its desk, if it can be read; return its age.
+
+        Age is judged against the running minimum: the broker's clock may differ from ours.
+        """
+        self._intakes.judge(record, message, now_ns)
+        if isinstance(message, str):
+            return 0
+        take_in(self._desks[message.instrument], message, record.offset, now_ns)
+        difference = now_ns - record.timestamp_ms * _MS
+        if self._age_floor_ns is None or difference < self._age_floor_ns:
+            self._age_floor_ns = difference
+        return difference - self._age_floor_ns
 
     def adopt(self, logged: LoggedStep, market: Sequence[Record], reports: Sequence[Record]) -> None:
         """Apply a step as the log says it went. What retention has removed of `market` is missing from the rings."""
@@ -141,14 +176,12 @@ class Shard:
         orders = [order for order in logged.orders if isinstance(order, Order)]
         decisions = dict(zip(_offsets(logged.step), logged.decisions, strict=True))
         for record, message in zip(market, messages, strict=True):
-            self._intakes.judge(record, message, now_ns)
+            self._take_in(record, message, now_ns)
             if isinstance(message, str):
                 continue
-            desk = self._observe(record, message, now_ns)
-            self._aged(record, now_ns)
             while orders and orders[0].source.offset <= record.offset:
                 self._sent(orders.pop(0), now_ns)
-            self._decided(desk, decisions[record.offset])
+            count(self._desks[message.instrument], decisions[record.offset], self._max_policy_errors)
         for order in orders:
             self._sent(order, now_ns)
         self._end(logged.step)
@@ -170,62 +203,42 @@ class Shard:
         self.n, self.market_to = step.n + 1, step.market_to
         self.reports_to, self.clock_ns = step.reports_to, step.clock_ns
 
-    def _observe(self, record: Record, message: Tick, now_ns: int) -> Desk:
-        desk = self._desks[message.instrument]
-        desk.quotes_waited += type(message) is not Trade
-        if isinstance(message, Observation):
-            return desk
-        desk.ring.push(message)
-        desk.offsets.append(record.offset)
-        instrument = desk.instrument
-        if type(message) is Quote and 0 < message.bid <= message.ask:
-            desk.bid_ticks, desk.ask_ticks = instrument.ticks(message.bid), instrument.ticks(message.ask)
-            desk.reference_ns = now_ns
-        elif type(message) is Bar:
-            desk.bid_ticks = desk.ask_ticks = instrument.ticks(message.close)
-            desk.reference_ns = now_ns
-        return desk
-
-    def _decide(
-        self, desk: Desk, record: Record, message: Tick, age_ns: int, now_ns: int
-    ) -> tuple[Decision, Order | None]:
+    def _question(self, desk: Desk, message: Tick, age_ns: int, now_ns: int) -> hot_path.Question:
         if age_ns > self._config.decisions.max_decision_age_ms * _MS:
-            return hot_path.STALE, None
+            return hot_path.STALE
         if self._switches.log_id == NO_LOG:
-            return hot_path.NO_BUNDLE, None
-        name = desk.instrument.instrument
-        buy, sell = self._open.in_flight(name)
-        position = self._ledger.position_lots(name)
-        account = hot_path.Account(
-            position_lots=position,
-            effective_lots=position + buy - sell,
-            entry_price=(self._ledger.average_price(name) or 0.0) if position else 0.0,
-        )
-        bundle = self._bundles.get(desk.active.sha256) if desk.active else None
+            return hot_path.NO_BUNDLE
         desk.is_flattening = self._switches.is_flattening(desk)
-        decision, proposal = hot_path.decide(
-            desk, bundle, message, account, now_ns, lambda proposal: self._check(desk, bundle, proposal, now_ns)
-        )
-        if proposal is None:
-            return decision, None
-        order = self._order(desk, proposal, record, now_ns)
-        self._ordered(order, proposal, now_ns)
-        return decision, order
+        return hot_path.question(desk, self._bundle_of(desk), message, now_ns)
 
-    def _aged(self, record: Record, now_ns: int) -> int:
-        """Return the record's age, against the running minimum: the broker's clock may differ from ours."""
-        difference = now_ns - record.timestamp_ms * _MS
-        self._age_floor_ns = difference if self._age_floor_ns is None else min(self._age_floor_ns, difference)
-        return difference - self._age_floor_ns
+    def _bundle_of(self, desk: Desk) -> ServingBundle | None:
+        return None if desk.active is None else self._bundles.get(desk.active.sha256)
+
+    def _carry_out(
+        self, desk: Desk, wish: hot_path.Wish | Decision, record: Record, orders: list[Order | Cancel], now_ns: int
+    ) -> Decision:
+        """Return what becomes of a wish; an order that passes the gate is among `orders` then."""
+        bundle = self._bundle_of(desk)
+        if isinstance(wish, Decision):
+            decision = wish
+        elif (proposal := hot_path.proposal_for(desk, bundle, wish)) is None:
+            decision = wish.decision
+        elif (denial := self._check(desk, bundle, proposal, now_ns)) is not None:
+            decision = hot_path.denied(wish.decision, denial)
+        else:
+            decision = hot_path.ordered(wish.decision)
+            order = self._order(desk, bundle, proposal, record, now_ns)
+            self._ordered(order, proposal, now_ns)
+            orders.append(order)
+        count(desk, decision, self._max_policy_errors)
+        return decision
 
     def _check(self, desk: Desk, bundle: ServingBundle | None, proposal: Proposal, now_ns: int) -> Denial | None:
-        denial = self._gate.check(proposal, self._view(desk, bundle), now_ns)
+        view = view_of(desk, self._desks.values(), state=self._state(desk), bundle=bundle)
+        denial = self._gate.check(proposal, view, now_ns)
         if denial is None or denial.code is not DenialCode.REDUCE_ONLY or not self._is_careful(desk):
             return denial
         return Denial(code=DenialCode.BAD_INPUT, limit=denial.limit, resulting=denial.resulting)
-
-    def _view(self, desk: Desk, bundle: ServingBundle | None) -> View:
-        return view_of(desk, self._desks.values(), self._ledger, self._open, state=self._state(desk), bundle=bundle)
 
     def _state(self, desk: Desk) -> TradingState:
         state = self._switches.state(desk)
@@ -235,8 +248,9 @@ class Shard:
         """Whether unreadable input is the only reason that the desk may just reduce."""
         return self._intakes.is_blind and self._switches.state(desk) is TradingState.ACTIVE
 
-    def _order(self, desk: Desk, proposal: Proposal, record: Record, now_ns: int) -> Order:
-        bundle = self._bundles.get(desk.active.sha256) if desk.active else None
+    def _order(
+        self, desk: Desk, bundle: ServingBundle | None, proposal: Proposal, record: Record, now_ns: int
+    ) -> Order:
         log_id, seq = self._switches.log_id, self._next_seq
         return new_order(proposal, desk, bundle, record, log_id=log_id, seq=seq, epoch=self.epoch, now_ns=now_ns)
 
@@ -266,6 +280,7 @@ class Shard:
             self._next_seq = message.seq + 1
             self._open.cancel_asked(message)
             self._gate.record_cancel(now_ns)
+            self._renew_account(message.instrument)
             return
         self._ordered(message, proposal_of(message, self._desks[message.instrument].instrument), now_ns)
 
@@ -276,33 +291,18 @@ class Shard:
         desk.source = order.source.offset
         self._open.add(order, proposal.lots, now_ns)
         self._gate.record(proposal, desk.mark_ticks_doubled, now_ns)
+        self._renew_account(order.instrument)
 
-    def _decided(self, desk: Desk, decision: Decision) -> None:
-        """Count policy errors; too many in a row bring the previous bundle back, or none: then the desk goes flat."""
-        if decision.denial is None or decision.denial.code is not DenialCode.POLICY_ERROR:
-            if decision.action is not None:
-                desk.policy_errors = desk.quotes_waited = 0
-            return
-        desk.policy_errors += 1
-        if desk.policy_errors >= self._config.decisions.max_policy_errors:
-            desk.policy_errors = 0
-            if desk.previous is not None:
-                desk.active, desk.previous = desk.previous, None
-            else:
-                desk.override_lots = 0
+    def _renew_account(self, instrument: str) -> None:
+        self._desks[instrument].account = account_of(instrument, self._ledger, self._open)
 
     def _apply_input(self, applied: StepInput) -> None:
         match applied:
             case ControlApplied(offset=offset, message=message):
                 self._switches.apply(offset, message, self._desks, self._gate)
             case BundleActivated():
-                desk = self._desks.get(applied.instrument)
-                if desk is not None and (desk.active is None or desk.active.offset < applied.offset):
-                    desk.previous = desk.active
-                    desk.policy_errors = 0
-                    desk.active = ActiveBundle(
-                        bundle_id=applied.bundle_id, sha256=applied.sha256, offset=applied.offset
-                    )
+                if (desk := self._desks.get(applied.instrument)) is not None:
+                    activate(desk, applied)
             case RiskAlive(alive=alive):
                 self._switches.risk_alive = alive
             case _:  # MarketGap is in the step's range, Timer is time alone
@@ -321,6 +321,7 @@ class Shard:
             desk.is_disputed = True
             return
         self._open.apply(message, desk.instrument)
+        self._renew_account(message.instrument)
         if (after := self._ledger.position_lots(message.instrument)) != before and (before == 0 or after * before < 0):
             desk.held_since_ns = now_ns
 
@@ -382,6 +383,7 @@ class Shard:
             if (desk := self._desks.get(name)) is not None:
                 for field in DeskState.__struct_fields__:
                     setattr(desk, field, getattr(desk_state, field))
+                self._renew_account(name)
 
 
 def _offsets(step: Step) -> range:

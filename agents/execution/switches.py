@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from agents.errors import SettingsError
-from agents.execution.step import Desk
+from agents.execution.desk import Desk
 from agents.risk.gate import Gate
 from agents.risk.instruments import MAX_STEPS
 from agents.risk.kill_switch import TradingState, trading_state

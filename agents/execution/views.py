@@ -1,57 +1,63 @@
-"""What the gate is told of a shard when an order is proposed."""
+"""What the shard's books and open orders say of a desk, and what the gate is told when an order is proposed."""
 
 from collections.abc import Iterable
 
+from agents.execution.desk import FLAT, Account, Desk
 from agents.execution.orders import OpenOrders
-from agents.execution.step import Desk, ServingBundle
+from agents.execution.step import ServingBundle
 from agents.risk.gate import View
 from agents.risk.kill_switch import TradingState
 from agents.risk.ledger import Ledger
 
 
-def view_of(
-    desk: Desk,
-    desks: Iterable[Desk],
-    ledger: Ledger,
-    orders: OpenOrders,
-    *,
-    state: TradingState,
-    bundle: ServingBundle | None,
-) -> View:
-    """Return the desk's position, market and open orders, and what the shard's other desks are exposed to."""
-    name = desk.instrument.instrument
-    buy, sell = orders.in_flight(name)
+def account_of(instrument: str, ledger: Ledger, orders: OpenOrders) -> Account:
+    """Return the instrument's account as it is now; FLAT itself when there is no position and no open order."""
+    position = ledger.position_lots(instrument)
+    opened = orders.of(instrument)
+    if not position and not opened:
+        return FLAT
+    buy, sell = orders.in_flight(instrument)
+    return Account(
+        position_lots=position,
+        buy_lots=buy,
+        sell_lots=sell,
+        effective_lots=position + buy - sell,
+        open_orders=len(opened),
+        is_unanswered=any(order.is_cancel_asked and not order.is_answered for order in opened),
+        entry_price=(ledger.average_price(instrument) or 0.0) if position else 0.0,
+    )
+
+
+def view_of(desk: Desk, desks: Iterable[Desk], *, state: TradingState, bundle: ServingBundle | None) -> View:
+    """Return the desk's account and market, and what the shard's other desks are exposed to."""
+    account = desk.account
     gross = net = 0
     for other in desks:
-        if other is not desk:
-            low, high = _exposure(other, ledger, orders)
+        if other.account is not FLAT and other is not desk:
+            low, high = _exposure(other)
             gross += max(abs(low), abs(high))
             net += max(low, high, key=abs)
-    opened = orders.of(name)
     return View(
-        position_lots=ledger.position_lots(name),
-        open_buy_lots=buy,
-        open_sell_lots=sell,
-        open_orders=len(opened),
+        position_lots=account.position_lots,
+        open_buy_lots=account.buy_lots,
+        open_sell_lots=account.sell_lots,
+        open_orders=account.open_orders,
         bid_ticks=desk.bid_ticks,
         ask_ticks=desk.ask_ticks,
         reference_ts_ns=desk.reference_ns,
         state=state,
-        awaiting_report=desk.is_disputed
-        or (bool(opened) and any(o.is_cancel_asked and not o.is_answered for o in opened)),
+        awaiting_report=desk.is_disputed or account.is_unanswered,
         is_flattening=desk.is_flattening,
         other_gross_exposure_nanos=gross,
         other_net_exposure_nanos=net,
-        bundle_limits=bundle.limits if bundle else {},
+        bundle_limits=None if bundle is None else bundle.limits,
     )
 
 
-def _exposure(desk: Desk, ledger: Ledger, orders: OpenOrders) -> tuple[int, int]:
+def _exposure(desk: Desk) -> tuple[int, int]:
     """Return the desk's signed value (1e-9) with all open sells filled, and with all open buys filled."""
-    name = desk.instrument.instrument
-    position = ledger.position_lots(name)
-    buy, sell = orders.in_flight(name)
-    if not (position or buy or sell) or (doubled := desk.mark_ticks_doubled) is None:
+    if (doubled := desk.mark_ticks_doubled) is None:
         return 0, 0
-    half_value = doubled * desk.instrument.nanos_per_tick_lot
-    return (position - sell) * half_value // 2, (position + buy) * half_value // 2
+    account, half_value = desk.account, doubled * desk.instrument.nanos_per_tick_lot
+    low, high = account.position_lots - account.sell_lots, account.position_lots + account.buy_lots
+    return low * half_value // 2, high * half_value // 2

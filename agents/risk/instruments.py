@@ -3,10 +3,10 @@
 Prices are whole price steps (ticks), quantities whole quantity steps (lots), money integer 1e-9 of the currency.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -15,6 +15,7 @@ from agents.errors import SettingsError
 
 NANO = 1_000_000_000
 _GRID_TOLERANCE = 1e-6
+_KNOWN_PRICES = 4096
 MAX_STEPS = 2**53  # beyond, neighbouring floats are more than one step apart: a number no longer says which it means
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -46,14 +47,18 @@ class Instrument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             )
         return exact.numerator
 
-    def ticks(self, price: float) -> int | None:
-        """Return the price in whole steps, or None when it is not on the grid, or beyond MAX_STEPS."""
+    @cached_property
+    def ticks(self) -> Callable[[float], int | None]:
+        """Return a price in whole steps, or None when it is not on the grid, or beyond MAX_STEPS."""
+        return lru_cache(maxsize=_KNOWN_PRICES)(self._ticks)  # prices come again and again
+
+    def _ticks(self, price: float) -> int | None:
         steps = price / self.price_step
         if (
             -MAX_STEPS <= steps <= MAX_STEPS
             and -_GRID_TOLERANCE <= steps - (nearest := round(steps)) <= _GRID_TOLERANCE
         ):
-            return nearest  # nearly always, and cheap: this is the hot path
+            return nearest  # nearly always
         return _on_grid(steps)
 
     def lots(self, quantity: float) -> int | None:

@@ -55,6 +55,9 @@ class FlipFlop:
             return (0.0,)
         return (2.0,) if imbalance > 0 else (1.0,) if position < 0 else (0.0,)
 
+    def act_batch(self, observations: Floats32) -> list[tuple[float, ...]]:
+        return [self.act(row) for row in observations]
+
 
 BUNDLES: Mapping[str, ServingBundle] = {
     SHA: ServingBundle(

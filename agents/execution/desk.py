@@ -1,0 +1,110 @@
+"""The desk: one instrument's part of a shard, and what moves it."""
+
+from collections import deque
+
+from msgspec import Struct
+
+from agents.risk.instruments import Instrument
+from bundles.features import RING_TICKS, TickRing
+from messages import Bar, Decision, DenialCode, Observation, Quote, Trade
+from messages.control_fold import ActiveBundle
+from messages.decisions import BundleActivated
+
+Tick = Quote | Trade | Bar | Observation
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """What the books and the open orders say of one instrument. `effective_lots` counts what is in flight as filled.
+
+    `is_unanswered`: the venue did not answer an order in time, so that its cancel was asked for.
+    """
+
+    position_lots: int = 0
+    buy_lots: int = 0
+    sell_lots: int = 0
+    effective_lots: int = 0
+    open_orders: int = 0
+    is_unanswered: bool = False
+    entry_price: float = 0.0
+
+
+FLAT = Account()
+
+
+class Desk(Struct, kw_only=True):
+    """One instrument's part of a shard: its ring of ticks, its market and its bundle. Times on the step clock, ns.
+
+    `offsets` are those of the ring's ticks on `market`. `account` is renewed at every order and report; FLAT itself
+    when there is nothing. `is_disputed`: a report could not be booked, so only exits go out until a person has looked.
+    `source` and `orders_of_source` number the orders decided on one record.
+    """
+
+    instrument: Instrument
+    strategy: str
+    ring: TickRing
+    offsets: deque[int]
+    bid_ticks: int | None = None
+    ask_ticks: int | None = None
+    reference_ns: int = 0
+    account: Account = FLAT
+    active: ActiveBundle | None = None
+    previous: ActiveBundle | None = None
+    override_lots: int | None = None
+    is_flattening: bool = False
+    quotes_waited: int = 0
+    policy_errors: int = 0
+    is_disputed: bool = False
+    held_since_ns: int = 0
+    source: int = -1
+    orders_of_source: int = 0
+
+    @property
+    def mark_ticks_doubled(self) -> int | None:
+        """Twice the mid price in ticks: whole even when the spread is odd."""
+        if self.bid_ticks is None or self.ask_ticks is None:
+            return None
+        return self.bid_ticks + self.ask_ticks
+
+
+def new_desk(instrument: Instrument, strategy: str) -> Desk:
+    """Return an empty desk for the one strategy that trades the instrument."""
+    return Desk(instrument=instrument, strategy=strategy, ring=TickRing(), offsets=deque(maxlen=RING_TICKS))
+
+
+def take_in(desk: Desk, message: Tick, offset: int, now_ns: int) -> None:
+    """Show the desk a market record: its ring, its touch, and how long the policy has not been asked."""
+    kind = type(message)
+    if kind is not Trade:
+        desk.quotes_waited += 1
+    if isinstance(message, Observation):
+        return
+    desk.ring.push(message)
+    desk.offsets.append(offset)
+    if kind is Quote and 0 < message.bid <= message.ask:  # type: ignore[union-attr]
+        ticks = desk.instrument.ticks
+        desk.bid_ticks, desk.ask_ticks, desk.reference_ns = ticks(message.bid), ticks(message.ask), now_ns  # type: ignore[union-attr]
+    elif isinstance(message, Bar):
+        desk.bid_ticks = desk.ask_ticks = desk.instrument.ticks(message.close)
+        desk.reference_ns = now_ns
+
+
+def activate(desk: Desk, activated: BundleActivated) -> None:
+    """Trade with another bundle from now on; one that `control` named before the present one changes nothing."""
+    if desk.active is None or desk.active.offset < activated.offset:
+        desk.previous, desk.policy_errors = desk.active, 0
+        desk.active = ActiveBundle(bundle_id=activated.bundle_id, sha256=activated.sha256, offset=activated.offset)
+
+
+def count(desk: Desk, decision: Decision, max_policy_errors: int) -> None:
+    """Count policy errors; too many in a row bring the previous bundle back, or none: then the desk goes flat."""
+    if decision.denial is None or decision.denial.code is not DenialCode.POLICY_ERROR:
+        if decision.action is not None:
+            desk.policy_errors = desk.quotes_waited = 0
+        return
+    desk.policy_errors += 1
+    if desk.policy_errors >= max_policy_errors:
+        desk.policy_errors = 0
+        if desk.previous is not None:
+            desk.active, desk.previous = desk.previous, None
+        else:
+            desk.override_lots = 0
