@@ -4,9 +4,11 @@ import gc
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+import msgspec
 
 from agents.lifecycle import local_cluster, local_kafka
 from messages.errors import Refused
@@ -40,11 +42,14 @@ def running_kafka() -> Iterator[str]:
 
 
 @contextmanager
-def own_broker() -> Iterator[local_kafka.LocalBroker]:
-    """Yield a local broker of one's own, for tests that freeze or kill it. Its data goes with it."""
+def own_broker(settings: Mapping[str, str] | None = None) -> Iterator[local_kafka.LocalBroker]:
+    """Yield a local broker of one's own, for tests that freeze or kill it, or change its settings.
+
+    Its data goes with it.
+    """
     remove_left_behind()
     directory = new_directory()
-    broker = local_kafka.new_broker(directory)
+    broker = msgspec.structs.replace(local_kafka.new_broker(directory), settings=dict(settings or {}))
     try:
         local_kafka.start(broker)
         yield broker

@@ -14,7 +14,7 @@ from tests.drills.load import Load
 from tests.drills.watch import ORDERS, Moment, beats
 from tests.journeys.cluster import is_all_decided
 from tests.journeys.cluster_settings import SHARDS
-from tests.journeys.log_checks import problems
+from tests.journeys.log_checks import problems, replayed
 from tests.journeys.plain_kafka import Log
 from tests.waiting import NeverHappened, eventually
 
@@ -171,12 +171,16 @@ class Drill:
             log.wait(lambda log: not problems(log), what="a log without problems", timeout_s=10)
         except NeverHappened as error:
             wrong = [f"{error}"[:300], *problems(log)]
+        derived = replayed(log, fleet.cluster, fleet.registry)
+        if not derived.is_equal:
+            wrong.append(f"derived again it differs: {derived.mismatches[:1]}")
         read = places_by_id(_all(log, "market"), "seq")
         load = self._load
         self._count("agents", "sent", load.sent)
         self._count("agents", "acknowledged", len(fleet.acknowledged) - self._places_before[0])
         self._count("agents", "read", sum(number in read for number in load.acknowledged))
         self._count("agents", "orders", len(log.of("orders", "Order")))
+        self._count("agents", "orders derived again", derived.orders)
         self._forbid("agents", "lost", lost(fleet.acknowledged, read))
         self._forbid("agents", "doubled", doubled(read))
         self._forbid("agents", "problems in the log", wrong)

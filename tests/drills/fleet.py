@@ -8,18 +8,17 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-from confluent_kafka.admin import AdminClient
 
 from agents.lifecycle import local_cluster
 from agents.lifecycle.local_kafka import LocalBroker
 from messages import TOPICS, connect
+from tests.drills.copies import Copies
 from tests.drills.load import Load, Place
 from tests.drills.watch import ORDERS, Moment, Watch, beats, decides, echoes, owns
 from tests.journeys.cluster import Cluster, new_cluster
 from tests.journeys.cluster_settings import SHARDS, Announced
-from tests.journeys.plain_kafka import Log, servers_of
+from tests.journeys.plain_kafka import Log
 from tests.journeys.processes import AgentProcess, Agents
-from tests.waiting import eventually
 
 REPLICAS = ("execution-1", "execution-2")
 OTHERS = ("risk-1", "venue-1", "orchestrator-1")
@@ -42,7 +41,7 @@ class Fleet:
 
     def __init__(self, brokers: tuple[LocalBroker, ...], home: Path, bundles: Path, bundle: Announced) -> None:
         self.brokers, self.url = brokers, local_cluster.url_of(brokers)
-        self.home, self.is_spoilt = home, False
+        self.home, self.registry, self.is_spoilt = home, bundles / "registry", False
         settings: dict[str, Any] = {"replication": COPIES, "cash": 1e9, "limits": _LIMITS}
         settings["execution"] = {
             "staging_timeout_ms": 60_000
@@ -55,7 +54,7 @@ class Fleet:
         self.bus_sent_again: set[int] = set()
         self.next_id = 1
         self._bundle = bundle
-        self._admin = AdminClient({"bootstrap.servers": servers_of(self.url), "log_level": 2})
+        self._copies = Copies(self.url, brokers)
         self._stack = ExitStack()
 
     async def create_bus_topics(self) -> None:
@@ -171,21 +170,11 @@ class Fleet:
 
     def leader(self, topic: str, partition: int) -> LocalBroker:
         """Return the broker that leads a partition of the agents' topics."""
-        name = self.cluster.prefix + topic
-        leader = self._admin.list_topics(name, timeout=10).topics[name].partitions[partition].leader
-        return next(broker for broker in self.brokers if broker.node_id == leader)
+        return self._copies.leader(self.cluster.prefix + topic, partition)
 
     def wait_in_sync(self) -> None:
         """Wait until every partition has all its copies in step again."""
-        eventually(self._lagging, until=lambda lagging: lagging == [], what="all copies in sync", timeout_s=60)
-
-    def _lagging(self) -> list[str]:
-        return [
-            f"{topic.topic}-{number}"
-            for topic in self._admin.list_topics(timeout=10).topics.values()
-            for number, partition in topic.partitions.items()
-            if len(partition.isrs) < len(partition.replicas)
-        ]
+        self._copies.wait_in_sync()
 
     def _kill_programs(self) -> None:
         for name in [name for name in self.processes if name in (*ECHOES, "load-1")]:

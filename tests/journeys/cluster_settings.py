@@ -99,7 +99,15 @@ def new_key(home: Path) -> SigningKey:
     return key
 
 
-def make_bundle(home: Path, *, sequence: int, enter: float, key: SigningKey, decide_every: int = 6) -> Announced:
+def make_bundle(
+    home: Path,
+    *,
+    sequence: int,
+    enter: float,
+    key: SigningKey,
+    decide_every: int = 6,
+    instruments: tuple[str, ...] = INSTRUMENTS,
+) -> Announced:
     """Export a policy that goes with a queue imbalance beyond `enter`, sign it and put it into the registry."""
     directory = export_module(
         _imbalance_policy(enter),
@@ -107,7 +115,7 @@ def make_bundle(home: Path, *, sequence: int, enter: float, key: SigningKey, dec
         obs_shape=(EnvironmentConfig().features.size,),
         algo="imbalance",
         strategy=STRATEGY,
-        instruments=INSTRUMENTS,
+        instruments=instruments,
         features=EnvironmentConfig().features,
         actions=ActionMapping(kind="levels", max_position=1.0, decide_every=decide_every),
         sequence=sequence,

@@ -67,6 +67,11 @@ class Agents:
         self._processes.append(process)
         return process
 
+    def add(self, process: AgentProcess) -> AgentProcess:
+        """Look after a process that was started in another way."""
+        self._processes.append(process)
+        return process
+
     def check_running(self) -> None:
         """Fail with what it wrote if one that was not stopped on purpose has ended."""
         for process in self._processes:
