@@ -10,6 +10,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 from messages.bus.health import Verdict
 from messages.bus.kafka.calls import KafkaTimeouts, as_bus_error, bounded, closed, started
 from messages.bus.kafka.group import GroupNews
+from messages.bus.kafka.parsing import Parsing
 from messages.bus.kafka.progress import Progress
 from messages.bus.kafka.raw import ended_consumer, raw_consumer
 from messages.bus.kafka.watch import Watch, quietly
@@ -60,6 +61,7 @@ class KafkaConsumer:
         self._stopped = False
         self._offer: _Offer | None = None
         self._handled = self._timed_out = 0
+        self._parsing = Parsing(prefix)
         self._progress = Progress(timeouts=timeouts, positions=self._due_positions, ask_ends=self._ask_ends)
         self._raw = self.new_raw()
         self.watch = Watch(self, url=url, timeouts=timeouts, clock=clock)
@@ -111,6 +113,7 @@ class KafkaConsumer:
 
     async def _take(self, max_records: int) -> list[Record]:
         """Return what is buffered. Between this and `_wait` nothing may be awaited: a wake-up would be lost."""
+        self._parsing.take_over(self._raw._fetcher)  # noqa: SLF001 - it holds what was fetched
         try:
             batches = await self._raw.getmany(max_records=max_records)
         except OffsetOutOfRangeError as error:
@@ -120,19 +123,7 @@ class KafkaConsumer:
             raise as_bus_error(error, self._url, "poll", 0) from error
         records: list[Record] = []
         for raw, batch in batches.items():
-            topic, number = self._ours(raw)
-            records += [
-                Record(
-                    topic=topic,
-                    partition=number,
-                    offset=record.offset,
-                    timestamp_ms=record.timestamp,
-                    key=record.key,
-                    value=record.value,
-                    headers=record.headers,
-                )
-                for record in batch
-            ]
+            records += self._parsing.records(raw, batch)
         self._handled += len(records)
         return records
 
