@@ -62,13 +62,13 @@ def wrong_bundles(orders: Sequence[Record], steps: Iterable[Json]) -> list[str]:
 
 def void_records(log: Log) -> int:
     """Count records of `orders` and `decisions` under an epoch that is not the newest Claim's: a fenced owner's."""
-    found = 0
-    for number in range(SHARDS):
-        for topic in ("orders", "decisions"):
-            records = log.topic(topic, number)
-            claims = sum(json.loads(record.value or b"{}")["type"] == "Claim" for record in records)
-            found += len(records) - claims - len(valid(records))
-    return found
+    return sum(void_count(log.topic(topic, number)) for topic in ("orders", "decisions") for number in range(SHARDS))
+
+
+def void_count(records: Sequence[Record]) -> int:
+    """Count the void records of one partition."""
+    claims = [record for record in records if json.loads(record.value or b"{}")["type"] == "Claim"]
+    return len(records) - len(claims) - len(valid(records))
 
 
 def rederived(log: Log, cluster: Cluster, registry: Path) -> Replayed:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agents.lifecycle.local_cluster import COPIES
 from messages import SystemClock
 from tests.bench.measure import about
 from tests.brokers import own_broker
@@ -57,16 +58,21 @@ def form(request: pytest.FixtureRequest) -> Form:
 
 @pytest.fixture(scope="module")
 def fleets(
-    kafka: str, bundles: Path, bundle: Announced, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[Form], Fleet]]:
+    request: pytest.FixtureRequest, bundles: Path, bundle: Announced, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Form, str | None], Fleet]]:
     """Return a fleet: short drills share one until one has spoilt it, a full drill has its own."""
     stack, current = ExitStack(), list[Fleet]()
 
-    def fleet(form: Form) -> Fleet:
+    def fleet(form: Form, brokers: str | None) -> Fleet:
         if not current or current[-1].is_spoilt or form is FULL:
             stack.close()
             home = tmp_path_factory.mktemp("fleet")
-            current.append(stack.enter_context(Fleet(kafka, home, bundles, bundle, kafka=SHORT_SESSIONS)))
+            if brokers is None:
+                url: str = request.getfixturevalue("kafka")
+                new = Fleet(url, home, bundles, bundle, kafka=SHORT_SESSIONS)
+            else:
+                new = Fleet(brokers, home, bundles, bundle, replication=COPIES)
+            current.append(stack.enter_context(new))
         return current[-1]
 
     with stack:
@@ -86,13 +92,13 @@ def exactness_figures() -> Iterator[list[dict[str, Any]]]:
 
 @pytest.fixture
 def new_drill(
-    fleets: Callable[[Form], Fleet], form: Form, exactness_figures: list[dict[str, Any]]
+    fleets: Callable[[Form, str | None], Fleet], form: Form, exactness_figures: list[dict[str, Any]]
 ) -> Iterator[NewDrill]:
     """Return a drill by its name, over a fleet that works."""
     made: list[Drill] = []
 
-    def new(name: str, *, rhythm: Rhythm | None = None) -> Drill:
-        made.append(Drill(fleets(form), name, form, rhythm or form.rhythm))
+    def new(name: str, *, rhythm: Rhythm | None = None, brokers: str | None = None) -> Drill:
+        made.append(Drill(fleets(form, brokers), name, form, rhythm or form.rhythm))
         return made[-1]
 
     yield new

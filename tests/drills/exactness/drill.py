@@ -64,9 +64,12 @@ FULL = Form(
 
 
 class NewDrill(Protocol):
-    """Makes the drill of that name, over a fleet that works, with these replicas."""
+    """Makes the drill of that name, over a fleet that works.
 
-    def __call__(self, name: str, *, rhythm: Rhythm | None = None) -> "Drill": ...
+    `rhythm`: another than the form's. `brokers`: the address of other brokers, with three copies of everything.
+    """
+
+    def __call__(self, name: str, *, rhythm: Rhythm | None = None, brokers: str | None = None) -> "Drill": ...
 
 
 class Drill:

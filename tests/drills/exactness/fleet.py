@@ -18,6 +18,7 @@ from tests.journeys.cluster_settings import Announced
 from tests.journeys.plain_kafka import Log
 from tests.journeys.processes import AgentProcess, Agents
 
+PAIR = ("execution-1", "execution-2")
 TIMED = "execution-timed"
 START_S = 120.0
 STOP_S = 20.0
@@ -44,7 +45,7 @@ class Fleet:
         self.log: Log = self._stack.enter_context(read_back(self.cluster))
         for name in _OTHERS:
             self.start_other(name)
-        self.have_replicas("execution-1", "execution-2")
+        self.have_replicas(*PAIR)
         self.wait(lambda log: is_swapped(log, self._bundle, INSTRUMENTS), what="the first bundle trades")
         return self
 
@@ -126,7 +127,7 @@ class Fleet:
 
     def recoveries_s(self) -> list[float]:
         """Return the seconds from each assignment of a shard to a replica until it was live there, as they logged."""
-        return [seconds for path in sorted(self.home.glob("execution-*.log")) for seconds in _recoveries(path)]
+        return [seconds for path in sorted(self.home.glob("execution-*.log")) for seconds in recoveries_in(path)]
 
 
 def _own_all(log: Log, names: Collection[str], since_ns: int) -> bool:
@@ -137,8 +138,8 @@ def _own_all(log: Log, names: Collection[str], since_ns: int) -> bool:
     return all(held.get(name) for name in names) and sorted(shards) == list(range(SHARDS))
 
 
-def _recoveries(path: Path) -> list[float]:
-    """A shard that is taken away again, or dies, before it is live has no recovery."""
+def recoveries_in(path: Path) -> list[float]:
+    """Return the seconds of one replica's recoveries; a shard that is lost again before it is live has none."""
     assigned: dict[str, datetime] = {}
     found = []
     for when, shard, event in _LINE.findall(path.read_text(errors="replace")):

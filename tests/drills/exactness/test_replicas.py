@@ -8,10 +8,10 @@ import pytest
 
 from tests.drills.exactness.checks import void_records
 from tests.drills.exactness.drill import NewDrill
+from tests.drills.exactness.fleet import PAIR
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
 
-PAIR = ("execution-1", "execution-2")
 LONGEST_PAUSE_S = 1.5
 HASTY = 0.25  # so often the next kill comes at any moment of a recovery
 
