@@ -1,4 +1,7 @@
-"""`tickpilot halt`, `resume`, `flatten`, `override`, `status`: what operators write to `control`, and read of it."""
+"""`tickpilot halt`, `resume`, `flatten`, `override`, `status`: what operators write to `control`, and read of it.
+
+What moves bundles is in rollout.py.
+"""
 
 from typing import Annotated
 
@@ -49,11 +52,14 @@ def halt(
     """Stop trading at once; it stays so until `resume`."""
     level: HaltLevel = "reducing" if reducing else "halted"
     message = Halt(scope=scope, level=level, writer=who, reason=reason, ts=SystemClock().now_ns())
-    typer.echo(f"written at control offset {run_async(_write(load(settings), message))}")
+    typer.echo(f"written at control offset {run_async(write_control(load(settings), message))[0]}")
 
 
 def resume(who: Who, reason: Reason, scope: ScopeOption = "portfolio", settings: SettingsFile = None) -> None:
-    """Clear the halts of a scope that are in force now; one that is written meanwhile stays."""
+    """Clear the halts of a scope that are in force now; one that is written meanwhile stays.
+
+    It also says that you have looked: the repeated-execution throttle opens, and a disputed report is settled.
+    """
     run_async(_resume(load(settings), who, reason, scope))
 
 
@@ -66,7 +72,7 @@ def flatten(
 ) -> None:
     """Close the positions of a scope with reduce-only orders, until switched off."""
     message = Flatten(scope=scope, on=not off, who=who, reason=reason, ts=SystemClock().now_ns())
-    typer.echo(f"written at control offset {run_async(_write(load(settings), message))}")
+    typer.echo(f"written at control offset {run_async(write_control(load(settings), message))[0]}")
 
 
 def override(
@@ -106,14 +112,16 @@ def status(settings: SettingsFile = None, as_json: AsJson = False) -> None:
             typer.echo(f"  {line}")
 
 
-async def _write(settings: Settings, message: ControlMessage) -> int:
+async def write_control(settings: Settings, *messages: ControlMessage) -> list[int]:
+    """Write messages to `control`, in order; return their offsets."""
     bus = connect_to(settings, "operator")
     try:
         producer = await bus.producer()
         try:
-            return await producer.publish(
-                "control", NewRecord(key=control_key(message).encode(), value=encode(message))
-            )
+            return [
+                await producer.publish("control", NewRecord(key=control_key(message).encode(), value=encode(message)))
+                for message in messages
+            ]
         finally:
             await producer.stop()
     finally:
@@ -123,7 +131,7 @@ async def _write(settings: Settings, message: ControlMessage) -> int:
 async def _override(
     settings: Settings, strategy: str, instrument: str, target: float | None, who: str, reason: str
 ) -> int:
-    fold, _ = await _read(settings)
+    fold, _ = await read_control(settings)
     message = Override(
         strategy=strategy,
         instrument=instrument,
@@ -133,8 +141,8 @@ async def _override(
         ts=SystemClock().now_ns(),
         target=target,
     )
-    offset = await _write(settings, message)
-    fold, _ = await _read(settings)
+    (offset,) = await write_control(settings, message)
+    fold, _ = await read_control(settings)
     if fold.overrides.get((strategy, instrument)) != target:
         raise OverrideRefused(
             instrument, "somebody else wrote at the same time; look at `tickpilot status`, then repeat"
@@ -143,24 +151,26 @@ async def _override(
 
 
 async def _resume(settings: Settings, who: str, reason: str, scope: str) -> None:
-    fold, _ = await _read(settings)
+    fold, _ = await read_control(settings)
     halts = [halted for halted in fold.halts.in_force() if halted.scope == scope]
     if not halts:
         typer.echo(f"nothing halts {scope}")
-        return
     message = Resume(
         scope=scope, clears=tuple(h.offset for h in halts), who=who, reason=reason, ts=SystemClock().now_ns()
     )
-    await _write(settings, message)
+    await write_control(settings, message)
     for halted in halts:
         typer.echo(f"cleared {halted.level} of {halted.writer}: {halted.reason}")
 
 
 async def _status(settings: Settings) -> dict[str, list[str]]:
-    fold, heartbeats = await _read(settings)
+    fold, heartbeats = await read_control(settings)
     now_ns = SystemClock().now_ns()
     return {
         "live": [f"{strategy} {name}: {active.bundle_id}" for (strategy, name), active in sorted(fold.active.items())],
+        "shadowed": [
+            f"{strategy} {name}: {shadow.bundle_id}" for (strategy, name), shadow in sorted(fold.shadows.items())
+        ],
         "halted": [f"{h.scope} {h.level} by {h.writer}: {h.reason}" for h in fold.halts.in_force()],
         "flattening": sorted(fold.flattening),
         "overridden": [f"{strategy} {name}: {target:g}" for (strategy, name), target in sorted(fold.overrides.items())],
@@ -170,7 +180,8 @@ async def _status(settings: Settings) -> dict[str, list[str]]:
     }
 
 
-async def _read(settings: Settings) -> tuple[ControlFold, dict[str, Heartbeat]]:
+async def read_control(settings: Settings) -> tuple[ControlFold, dict[str, Heartbeat]]:
+    """Return what `control` on the settings' bus says now, and the newest heartbeat of each agent."""
     bus = connect_to(settings, "operator")
     try:
         return await read_state(bus)

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from agents.cli import bundle, bundle_bench, control, demo, doctor, replay, run, schema, topics
+from agents.cli import bundle, bundle_bench, control, demo, doctor, replay, rollout, run, schema, topics
 from messages import TickpilotError
 
 app = typer.Typer(
@@ -24,10 +24,12 @@ app.command("halt")(control.halt)
 app.command("resume")(control.resume)
 app.command("flatten")(control.flatten)
 app.command("override")(control.override)
+app.command("shadow")(rollout.shadow)
 app.command("status")(control.status)
 app.command("doctor")(doctor.doctor)
 app.add_typer(topics.app, name="topics")
 app.add_typer(schema.app, name="schema")
+app.add_typer(rollout.app, name="rollout")
 bundle.app.command("bench")(bundle_bench.bench)
 app.add_typer(bundle.app, name="bundle")
 

@@ -221,9 +221,22 @@ class OrchestratorAgent:
         )
         if is_live:
             self._live[ready.strategy] = candidate
+        elif self._is_overtaken(candidate):
+            self._move(candidate, Trigger.ROLLED_BACK)
+
+    def _is_overtaken(self, candidate: Candidate) -> bool:
+        """Whether somebody has activated another bundle since this one was rolled out: theirs is the last word."""
+        rollout = self._fold.rollouts.get(candidate.strategy)
+        if rollout is None or rollout.sha256 != candidate.sha256:
+            return False
+        active = (self._fold.active.get((candidate.strategy, name)) for name in candidate.instruments)
+        return any(a is not None and a.sha256 != candidate.sha256 and a.offset > rollout.offset for a in active)
 
     async def _advance(self) -> None:
         now_ns = self._clock.now_ns()
+        for candidate in list(self._candidates.values()):
+            if candidate.state in {RolloutState.REGISTERED, RolloutState.LIVE} and self._is_overtaken(candidate):
+                self._move(candidate, Trigger.ROLLED_BACK)
         for candidate in list(self._candidates.values()):
             if candidate.state is not RolloutState.REGISTERED:
                 continue

@@ -25,12 +25,15 @@ class Trigger(StrEnum):
     STAGED_EVERYWHERE = "staged-everywhere"
     REJECTED = "rejected"
     REPLACED = "replaced"
+    ROLLED_BACK = "rolled-back"
 
 
 MOVES: dict[tuple[RolloutState, Trigger], RolloutState] = {
     (RolloutState.REGISTERED, Trigger.STAGED_EVERYWHERE): RolloutState.LIVE,
     (RolloutState.REGISTERED, Trigger.REJECTED): RolloutState.ABORTED,
+    (RolloutState.REGISTERED, Trigger.ROLLED_BACK): RolloutState.ABORTED,
     (RolloutState.LIVE, Trigger.REPLACED): RolloutState.RETIRED,
+    (RolloutState.LIVE, Trigger.ROLLED_BACK): RolloutState.RETIRED,
 }
 
 

@@ -1,114 +1,16 @@
 """What the Orchestrator makes of a BundleReady: a Rollout, or a Rejected with the code and nothing on `control`."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agents.orchestrator.agent import OrchestratorAgent
-from agents.orchestrator.config import OrchestratorConfig
-from bundles.loader import LoadedBundle, load_bundle
+from bundles.loader import load_bundle
 from bundles.manifest import MANIFEST_NAME, POLICY_NAME
-from bundles.signing import SigningKey, TrustStore
-from messages import (
-    TOPICS,
-    BundleReady,
-    Heartbeat,
-    NewRecord,
-    Partition,
-    RejectCode,
-    Rejected,
-    Rollout,
-    SystemClock,
-    decode,
-    encode,
-)
-from messages.bus.memory.broker import MemoryBroker
-from messages.control import LogStarted, control_key
-from tests.bundles.samples import CREATED, export_sample, tiny_module
-
-WAIT_S = 20.0
-CONTROL, STATUS, BUNDLES = Partition("control", 0), Partition("status", 0), Partition("bundles", 0)
-
-
-class World:
-    """An Orchestrator on the bus in memory, and whoever announces bundles."""
-
-    def __init__(self, home: Path) -> None:
-        self.home, self.key = home, SigningKey.generate()
-        self.broker = MemoryBroker(clock=SystemClock())
-        self._seen = dict.fromkeys((CONTROL, STATUS), 0)
-        self._agent: OrchestratorAgent | None = None
-        self._running: asyncio.Task[None] | None = None
-
-    async def open(self) -> None:
-        await self.broker.connect("test").create_topics(TOPICS.values(), shards=1)
-        started = LogStarted(log_id="L")
-        self.broker.append(CONTROL, [NewRecord(key=control_key(started).encode(), value=encode(started))])
-
-    async def start(self) -> None:
-        self._agent = OrchestratorAgent(
-            config=OrchestratorConfig(),
-            bus=self.broker.connect("orchestrator"),
-            clock=SystemClock(),
-            strategies={"AAA": "momentum"},
-            trust=TrustStore.of([self.key]),
-        )
-        await self._agent.start()
-        self._running = asyncio.create_task(self._agent.run())
-
-    async def stop(self) -> None:
-        if self._agent is not None and self._running is not None:
-            await self._agent.stop()
-            with suppress(asyncio.CancelledError):
-                await self._running
-
-    def made(self, sequence: int, **changes: Any) -> LoadedBundle:
-        """A good bundle of this sequence, in `home`."""
-        name = f"bundle-{sequence}"
-        facts = {"run_name": name, "module": tiny_module(sequence), "sequence": sequence, **changes}
-        return load_bundle(export_sample(self.home, self.key, **facts), trust=TrustStore.of([self.key]))
-
-    def announce(self, bundle: LoadedBundle, **changes: Any) -> None:
-        facts: dict[str, Any] = {
-            "bundle_id": bundle.bundle_id,
-            "strategy": bundle.manifest.strategy,
-            "uri": (self.home / bundle.manifest.run_name).as_uri(),
-            "sha256": bundle.digest,
-            "sequence": bundle.manifest.sequence,
-            "created": bundle.manifest.created,
-        }
-        ready = BundleReady(**{**facts, **changes})
-        self.broker.append(BUNDLES, [NewRecord(key=ready.bundle_id.encode(), value=encode(ready))])
-
-    async def answer(self) -> Rollout | Rejected:
-        """The next Rollout or Rejected."""
-        consumer = await self.broker.connect("observer").consumer()
-        await consumer.assign(self._seen)
-        try:
-            async with asyncio.timeout(WAIT_S):
-                while True:
-                    for record in await consumer.poll(max_records=1, timeout_s=WAIT_S):
-                        self._seen[Partition(record.topic, record.partition)] = record.offset + 1
-                        message = decode(record.topic, record.value)
-                        if isinstance(message, Rollout | Rejected):
-                            return message
-                        assert isinstance(message, LogStarted | Heartbeat)
-        finally:
-            await consumer.stop()
-
-    async def refusal(self) -> RejectCode:
-        answer = await self.answer()
-        assert isinstance(answer, Rejected), answer
-        return answer.code
-
-    async def accepted(self) -> str:
-        answer = await self.answer()
-        assert isinstance(answer, Rollout), answer
-        return answer.sha256
+from bundles.signing import SigningKey
+from messages import RejectCode, SystemClock
+from tests.agents.orchestrator.world import World
+from tests.bundles.samples import CREATED, export_sample
 
 
 @pytest.fixture
