@@ -35,9 +35,9 @@ class ActionMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Changes of the position smaller than `dead_band` (units) are not made; no decision changes it by more than
     `max_change` (units; null: no bound). `limit_offset_ticks` is the price of every order when `order_type` is `limit`:
     price steps from the touch that the order would take, away from it into the book when positive. `limit_offsets` are
-    the ones that the policy chooses from, null: a market order; `order_type` and `limit_offset_ticks` stay as they are
-    then. `time_in_force` is that of limit orders; market orders are IOC. The policy is asked at every `decide_every`-th
-    quote (or bar) of an instrument, never at a trade.
+    the ones that the policy chooses from, null: a market order; then neither `order_type` nor `limit_offset_ticks` is
+    given. `time_in_force` is that of limit orders; market orders are IOC. The policy is asked at every
+    `decide_every`-th quote (or bar) of an instrument, never at a trade.
     """
 
     kind: Literal["levels", "continuous", "hybrid"]
@@ -62,6 +62,15 @@ class ActionMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def size(self) -> int:
         """Return how many values an action has: its indices, and the fraction where that is no index."""
         return len(self.choices) + (self.kind != "levels")
+
+    def check_consistent(self) -> None:
+        """Raise ActionError when the parts contradict each other."""
+        if self.kind == "hybrid" and not self.limit_offsets:
+            raise ActionError("is hybrid and has no limit_offsets to choose from; name some, or make it continuous")
+        if self.kind == "continuous" and self.limit_offsets:
+            raise ActionError("is continuous and can't choose from limit_offsets; make it hybrid")
+        if self.limit_offsets and (self.order_type != "market" or self.limit_offset_ticks):
+            raise ActionError("has limit_offsets, and order_type or limit_offset_ticks; leave these out")
 
     def fraction(self, action: tuple[float, ...]) -> float | None:
         """Return the wanted fraction of `max_position`; None: whatever it is now.
@@ -113,19 +122,18 @@ class ActionMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         wanted = self.fraction(action)
         if wanted is None:
             return current_lots
-        whole = _lots(self.max_position, quantity_step)
-        if whole > MAX_LOTS:
-            raise ActionError(f"is a part of {self.max_position:g} units, more than 2^53 lots of {quantity_step:g}")
+        whole, least, most = _scale(self.max_position, self.dead_band, self.max_change, quantity_step)
         exact = wanted * whole
+        target = int(exact)
         # A product that misses a whole lot by rounding alone is that lot.
-        target = round(exact) if abs(exact - round(exact)) <= _STEP_TOLERANCE * max(1.0, abs(exact)) else int(exact)
+        if target != exact and abs(exact - (nearest := round(exact))) <= _STEP_TOLERANCE * max(1.0, abs(exact)):
+            target = nearest
         change = target - current_lots
-        if self.dead_band and abs(change) < _lots(self.dead_band, quantity_step, up=True):
+        if -least < change < least:
             return current_lots
-        if self.max_change is not None:
-            most = _lots(self.max_change, quantity_step)
-            change = min(max(change, -most), most)
-        return current_lots + change
+        if most is not None and not -most <= change <= most:
+            return current_lots + (most if change > 0 else -most)
+        return target
 
 
 def _index(value: float, choices: int) -> int:
@@ -138,9 +146,19 @@ def _index(value: float, choices: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def _lots(quantity: float, quantity_step: float, *, up: bool = False) -> int:
-    """Return the whole lots in `quantity`, exact in decimal, rounded down unless `up`."""
+def _scale(
+    max_position: float, dead_band: float, max_change: float | None, quantity_step: float
+) -> tuple[int, int, int | None]:
+    """Return, in lots, the largest position, the smallest change that is made, and the largest."""
+    whole = math.floor(_lots(max_position, quantity_step))
+    if whole > MAX_LOTS:
+        raise ActionError(f"is a part of {max_position:g} units, more than 2^53 lots of {quantity_step:g}")
+    most = None if max_change is None else math.floor(_lots(max_change, quantity_step))
+    return whole, math.ceil(_lots(dead_band, quantity_step)), most
+
+
+def _lots(quantity: float, quantity_step: float) -> Fraction:
+    """Return the lots in `quantity`, exact in decimal."""
     if not (quantity_step > 0 and math.isfinite(quantity_step) and math.isfinite(quantity)):
         raise ActionError(f"{quantity} in steps of {quantity_step} is no number of lots")
-    lots = Fraction(repr(float(quantity))) / Fraction(repr(float(quantity_step)))
-    return math.ceil(lots) if up else math.floor(lots)
+    return Fraction(repr(float(quantity))) / Fraction(repr(float(quantity_step)))

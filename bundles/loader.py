@@ -265,4 +265,5 @@ def _is_hold(actions: Actions, manifest: Manifest) -> Actions:
     mapping = manifest.actions
     if mapping is None or mapping.kind != "levels" or None not in mapping.levels:
         return np.zeros(len(actions), bool)
-    return np.isin(actions, [index for index, level in enumerate(mapping.levels) if level is None])
+    levels = actions.reshape(len(actions), -1)[:, 0]  # the second index, if any, is a limit offset
+    return np.isin(levels, [index for index, level in enumerate(mapping.levels) if level is None])

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from bundles.actions import ActionMapping
+from bundles.actions import ActionError, ActionMapping
 from bundles.errors import BundleRefused
 from bundles.features import FeatureSpec, UnknownFeature, check_spec
 from messages.fields import Digest, Name, Nanoseconds, Sequence
@@ -29,6 +29,7 @@ LISTED_FILES = REQUIRED_FILES | {ONNX_NAME, INT8_NAME, FP16_NAME, PT2_NAME}
 ALLOWED_FILES = LISTED_FILES | {MANIFEST_NAME, SIGNATURE_NAME, PROOF_NAME}
 MAX_MANIFEST_BYTES = 2**20
 MAX_INPUTS = 16
+_ACTION_SPACES = {"levels": ("discrete", "multi_discrete"), "continuous": ("box",), "hybrid": ("hybrid",)}
 
 Dimension = Annotated[int, Meta(ge=1, le=2**20)]
 Shape = Annotated[tuple[Dimension, ...], Meta(max_length=4)]
@@ -211,18 +212,20 @@ def _check_inputs(inputs: tuple[Input, ...], obs_shape: tuple[int, ...]) -> None
 
 
 def _check_actions(manifest: Manifest) -> None:
-    choices = manifest.action_space.n
-    if manifest.actions is None:
+    mapping, space = manifest.actions, manifest.action_space
+    if mapping is None:
         return
-    if manifest.actions.kind == "levels" and choices != (len(manifest.actions.levels),):
+    try:
+        mapping.check_consistent()
+    except ActionError as error:
+        raise BundleRefused(RejectCode.WRONG_SHAPE, str(error)) from error
+    shape = () if space.kind == "discrete" else (mapping.size,)
+    if space.kind not in _ACTION_SPACES[mapping.kind] or space.shape != shape or space.n != mapping.choices:
         raise BundleRefused(
-            RejectCode.WRONG_SHAPE, f"{len(manifest.actions.levels)} levels of position for {choices} actions"
+            RejectCode.WRONG_SHAPE,
+            f"{mapping.kind} with {len(mapping.levels)} levels and {len(mapping.limit_offsets)} limit offsets can't be "
+            f"chosen in the action space {space}",
         )
-    if manifest.actions.kind == "continuous" and (manifest.action_space.kind, manifest.action_space.shape) != (
-        "box",
-        (1,),
-    ):
-        raise BundleRefused(RejectCode.WRONG_SHAPE, "a continuous position needs an action of one number")
 
 
 def _check_features(features: FeatureSpec, obs_shape: tuple[int, ...]) -> None:

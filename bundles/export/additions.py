@@ -61,8 +61,8 @@ def clamped(module: Any, space: Space) -> Any:
 
 def with_doubt(actions: ActionMapping | None) -> ActionMapping:
     """Return the mapping with a level more: keep the position. Raises ExportFailed where actions are no levels."""
-    if actions is None or actions.kind != "levels":
-        raise ExportFailed("min_confidence needs actions that are levels", "leave it out")
+    if actions is None or actions.kind != "levels" or actions.limit_offsets:
+        raise ExportFailed("min_confidence needs actions that are levels alone", "leave it out")
     return msgspec.structs.replace(actions, levels=(*actions.levels, None))
 
 

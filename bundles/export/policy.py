@@ -135,17 +135,18 @@ def export_module(
 
     With shapes by name, forward takes an input for each, in their order, and `observations` in the facts are rows: the
     inputs, flat, one after the other.
-    `action` is int64 [B], an index of `actions.levels`, int64 [B, k], or float32 [B, k]; `outputs` float32 [B, k].
-    `action_space` says more than the dtype: a `hybrid` has indices in its first columns and numbers in the others, and
-    what has bounds is clamped to them in the graph. The module is traced: its forward must be one line of tensor maths,
-    without branches on values. The proof compares the exported graph with the module itself. Raises ExportFailed, and
-    BundleRefused for facts that contradict the module.
+    `action` is int64 [B], an index of `actions.levels`, int64 [B, 2], of `levels` and `limit_offsets`, float32 [B, 1],
+    a fraction, float32 [B, 2], of `limit_offsets` and a fraction, or any other int64 or float32 [B, k]; `outputs`
+    float32 [B, k]. `action_space` says more than the dtype: a `hybrid` has indices in its first columns and numbers in
+    the others, and what has bounds is clamped to them in the graph. The module is traced: its forward must be one line
+    of tensor maths, without branches on values. The proof compares the exported graph with the module itself. Raises
+    ExportFailed, and BundleRefused for facts that contradict the module.
     """
     shapes = {"obs": obs_shape} if isinstance(obs_shape, tuple) else obs_shape
     inputs = tuple(Input(name=name, dtype="float32", shape=shape) for name, shape in shapes.items())
     if action_space is None:
         action_space = _action_space_of(module, inputs, facts["actions"])
-    elif action_space.low is not None and action_space.high is not None:
+    if action_space.low is not None and action_space.high is not None:
         module = clamped(module, action_space)
     if (threshold := facts.get("min_confidence")) is not None:
         module, action_space, facts = _hesitant(module, action_space, threshold, facts)
@@ -167,8 +168,15 @@ def export_module(
 
 def _action_space_of(module: Any, inputs: tuple[Input, ...], mapping: ActionMapping | None) -> Space:
     actions, _ = _eager(module, inputs)(np.zeros((2, *row_shape(inputs)), np.float32))
-    if actions.dtype.kind != "i":
-        return Space(kind="box", shape=actions.shape[1:])
+    shape = actions.shape[1:]
+    is_index = actions.dtype.kind == "i"
+    if mapping is not None and mapping.limit_offsets and shape == (mapping.size,):
+        if is_index:
+            return Space(kind="multi_discrete", shape=shape, dtype="int64", n=mapping.choices)
+        last = float(len(mapping.limit_offsets) - 1)
+        return Space(kind="hybrid", shape=shape, n=mapping.choices, low=(0.0, -1.0), high=(last, 1.0))
+    if not is_index:
+        return Space(kind="box", shape=shape)
     if mapping is None or actions.ndim != 1:
         raise ExportFailed("how many choices the discrete actions have is not known", "say so by action_space")
     return Space(kind="discrete", dtype="int64", n=(len(mapping.levels),))

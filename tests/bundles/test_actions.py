@@ -11,6 +11,9 @@ from bundles.actions import ActionError, ActionMapping
 
 STEP = 0.01
 LEVELS = ActionMapping(kind="levels", max_position=1.0, levels=(-1.0, 0.0, 0.5, 1.0))
+OFFSETS = (None, -1, 0, 3)
+HYBRID = ActionMapping(kind="hybrid", max_position=1.0, limit_offsets=OFFSETS)
+PAIR = msgspec.structs.replace(LEVELS, limit_offsets=OFFSETS)
 lots = st.integers(-1000, 1000)
 
 
@@ -27,6 +30,91 @@ def test_a_level_is_a_fraction_of_the_maximum(action: int, expected: int) -> Non
 def test_an_action_without_meaning_is_refused(action: tuple[float, ...]) -> None:
     with pytest.raises(ActionError):
         LEVELS.to_target_lots(action, quantity_step=STEP, current_lots=0)
+
+
+@pytest.mark.parametrize(
+    "action", [(), (1.0,), (1.0, 0.5, 0.5), (1.0, math.nan), (math.nan, 0.5), (4.0, 0.5), (-1.0, 0.5), (0.5, 0.5)]
+)
+def test_a_hybrid_action_without_meaning_is_refused(action: tuple[float, ...]) -> None:
+    with pytest.raises(ActionError):
+        HYBRID.to_target_lots(action, quantity_step=STEP, current_lots=0)
+
+
+@pytest.mark.parametrize("action", [(1.0,), (1.0, 4.0), (4.0, 1.0), (1.0, -1.0), (1.0, 0.5), (0.0, math.inf)])
+def test_a_pair_of_indices_without_meaning_is_refused(action: tuple[float, ...]) -> None:
+    with pytest.raises(ActionError):
+        PAIR.to_target_lots(action, quantity_step=STEP, current_lots=0)
+
+
+@given(index=st.integers(0, 3), fraction=st.floats(-2, 2), current=lots)
+def test_the_fraction_of_a_hybrid_is_that_of_a_continuous_action(index: int, fraction: float, current: int) -> None:
+    action = (float(index), fraction)
+    found = HYBRID.to_target_lots(action, quantity_step=STEP, current_lots=current)
+    assert found == continuous().to_target_lots((fraction,), quantity_step=STEP, current_lots=current)
+    assert HYBRID.limit_offset(action) == OFFSETS[index]
+
+
+@given(level=st.integers(0, 3), offset=st.integers(0, 3))
+def test_of_two_indices_the_first_is_the_level_and_the_second_the_limit_offset(level: int, offset: int) -> None:
+    action = (float(level), float(offset))
+    found = PAIR.to_target_lots(action, quantity_step=STEP, current_lots=0)
+    assert found == LEVELS.to_target_lots((float(level),), quantity_step=STEP, current_lots=0)
+    assert PAIR.limit_offset(action) == OFFSETS[offset]
+
+
+def test_where_the_policy_does_not_choose_the_mapping_has_one_limit_offset_for_all() -> None:
+    limit = msgspec.structs.replace(LEVELS, order_type="limit", limit_offset_ticks=2)
+    assert (limit.limit_offset((1.0,)), limit.limit_offset(None)) == (2, 2)
+    assert (LEVELS.limit_offset((1.0,)), LEVELS.limit_offset(None)) == (None, None)
+    assert HYBRID.limit_offset(None) is None
+
+
+@pytest.mark.parametrize(
+    ("mapping", "choices", "size"),
+    [(LEVELS, (4,), 1), (continuous(), (), 1), (HYBRID, (4,), 2), (PAIR, (4, 4), 2)],
+    ids=["levels", "continuous", "hybrid", "pair"],
+)
+def test_a_mapping_says_what_actions_it_takes(mapping: ActionMapping, choices: tuple[int, ...], size: int) -> None:
+    mapping.check_consistent()
+    assert (mapping.choices, mapping.size) == (choices, size)
+
+
+@pytest.mark.parametrize(
+    "contradiction",
+    [
+        ActionMapping(kind="hybrid", max_position=1.0),
+        ActionMapping(kind="continuous", max_position=1.0, limit_offsets=(0,)),
+        ActionMapping(kind="levels", max_position=1.0, limit_offsets=(0,), order_type="limit"),
+        ActionMapping(kind="hybrid", max_position=1.0, limit_offsets=(0,), limit_offset_ticks=1),
+    ],
+)
+def test_contradictions_are_refused(contradiction: ActionMapping) -> None:
+    with pytest.raises(ActionError):
+        contradiction.check_consistent()
+
+
+mappings = st.builds(
+    ActionMapping,
+    kind=st.sampled_from(["continuous", "hybrid"]),
+    max_position=st.floats(0.1, 100),
+    dead_band=st.floats(0, 0.5),
+    max_change=st.none() | st.floats(0.01, 50),
+    limit_offsets=st.just(OFFSETS),
+)
+
+
+@given(mapping=mappings, fraction=st.floats(-1, 1), current=lots, step=st.sampled_from([1.0, 0.1, 0.01, 0.003]))
+def test_asked_again_a_target_within_one_change_is_kept(
+    mapping: ActionMapping, fraction: float, current: int, step: float
+) -> None:
+    chosen = mapping if mapping.kind == "hybrid" else msgspec.structs.replace(mapping, limit_offsets=())
+    action = (1.0, fraction)[-chosen.size :]
+    position, seen = current, set()
+    while position not in seen:
+        seen.add(position)
+        position = chosen.to_target_lots(action, quantity_step=step, current_lots=position)
+        assert abs(position) <= max(abs(current), chosen.max_position / step * (1 + 1e-12))
+    assert chosen.to_target_lots(action, quantity_step=step, current_lots=position) == position
 
 
 @given(action=st.floats(-2, 2), step=st.sampled_from([1.0, 0.1, 0.01, 0.003, 1e-8]), current=lots)

@@ -86,6 +86,43 @@ def test_parts_that_contradict_each_other_are_refused(
     assert caught.value.code is code
 
 
+OFFSETS = (None, 0, 2)
+HYBRID = ActionMapping(kind="hybrid", max_position=1.0, limit_offsets=OFFSETS)
+PAIR = ActionMapping(kind="levels", max_position=1.0, limit_offsets=OFFSETS)
+HYBRID_SPACE = Space(kind="hybrid", shape=(2,), n=(3,), low=(0.0, -1.0), high=(2.0, 1.0))
+PAIR_SPACE = Space(kind="multi_discrete", shape=(2,), dtype="int64", n=(3, 3))
+
+
+@pytest.mark.parametrize(("actions", "space"), [(HYBRID, HYBRID_SPACE), (PAIR, PAIR_SPACE)])
+def test_a_choice_of_limit_offsets_needs_an_index_of_its_own(
+    manifest: Manifest, actions: ActionMapping, space: Space
+) -> None:
+    assert decode_manifest(encode_manifest(changed(manifest, actions=actions, action_space=space))).actions == actions
+
+
+@pytest.mark.parametrize(
+    ("actions", "space"),
+    [
+        (HYBRID, PAIR_SPACE),
+        (PAIR, HYBRID_SPACE),
+        (HYBRID, msgspec.structs.replace(HYBRID_SPACE, n=(4,))),
+        (HYBRID, msgspec.structs.replace(HYBRID_SPACE, shape=(3,))),
+        (PAIR, msgspec.structs.replace(PAIR_SPACE, n=(3, 2))),
+        (PAIR, Space(kind="discrete", dtype="int64", n=(3,))),
+        (msgspec.structs.replace(PAIR, limit_offsets=()), PAIR_SPACE),
+        (msgspec.structs.replace(HYBRID, limit_offsets=()), HYBRID_SPACE),
+        (msgspec.structs.replace(PAIR, order_type="limit"), PAIR_SPACE),
+        (msgspec.structs.replace(HYBRID, kind="continuous"), Space(kind="box", shape=(1,))),
+    ],
+)
+def test_an_action_space_that_is_not_the_mappings_is_refused(
+    manifest: Manifest, actions: ActionMapping, space: Space
+) -> None:
+    with pytest.raises(BundleRefused) as caught:
+        encode_manifest(changed(manifest, actions=actions, action_space=space))
+    assert caught.value.code is RejectCode.WRONG_SHAPE
+
+
 def test_only_files_of_a_bundle_may_be_listed(manifest: Manifest) -> None:
     listed = {**manifest.files, "../policy.pt": BundleFile(sha256="0" * 64, size=1)}
     with pytest.raises(BundleRefused) as caught:
