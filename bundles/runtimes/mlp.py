@@ -11,7 +11,10 @@ from bundles.runtimes.mlp_program import MlpProgram, mlp_program
 from bundles.runtimes.protocol import Action, Actions, Floats
 from messages.status import RejectCode
 
-_NOT_FINITE = "outputs or actions hold NaN or infinity"
+_NOT_FINITE = {
+    mlp_kernel.BAD_OBSERVATION: "the observation holds NaN or infinity",
+    mlp_kernel.BAD_ANSWER: "outputs or actions hold NaN or infinity",
+}
 
 
 class MlpRuntime:
@@ -20,11 +23,10 @@ class MlpRuntime:
     def __init__(self, program: MlpProgram, obs_shape: tuple[int, ...]) -> None:
         self._run, self._run_all = mlp_kernel.compile_kernel()
         self._program, self._obs_shape = program, obs_shape
-        self._lines, self._memory = program.lines, program.memory.copy()
-        size, action_at = program.observation_size, program.observation_size + program.output_size
+        self._lines, self._memory, self._weights = program.lines, program.memory.copy(), program.weights
+        action_at, self._row_shape = program.output_size, (program.observation_size,)
         self._buffer = ObservationBuffer(np.zeros(obs_shape, np.float32))
         self._row = self._buffer.array.reshape(-1)
-        self._observation = self._memory[:size]
         self._action = self._memory[action_at : action_at + program.action_size]
 
     @classmethod
@@ -42,10 +44,15 @@ class MlpRuntime:
         return self._obs_shape
 
     def act(self, observation: Floats) -> Action:
-        self._buffer.fill(observation)
-        self._observation[:] = self._row
-        if not self._run(self._lines, self._memory):
-            raise PolicyError(RejectCode.NOT_FINITE, _NOT_FINITE)
+        try:
+            if observation.shape != self._row_shape:
+                raise TypeError  # noqa: TRY301 - it goes the same way as what the compiled loop refuses
+            outcome = self._run(self._lines, self._memory, self._weights, observation)
+        except (TypeError, AttributeError):
+            self._buffer.fill(observation)  # of several dimensions, read-only, or of a wrong kind: that is said here
+            outcome = self._run(self._lines, self._memory, self._weights, self._row)
+        if outcome:
+            raise PolicyError(RejectCode.NOT_FINITE, _NOT_FINITE[outcome])
         return tuple(self._action.tolist())
 
     def act_batch(self, observations: Floats) -> list[Action]:
@@ -57,8 +64,8 @@ class MlpRuntime:
         rows = np.array(observations, dtype=np.float32, order="C").reshape(len(observations), -1)  # may be read-only
         outputs = np.empty((len(rows), self._program.output_size), dtype=np.float32)
         actions = np.empty((len(rows), self._program.action_size))
-        if not self._run_all(self._lines, self._memory, rows, outputs, actions):
-            raise PolicyError(RejectCode.NOT_FINITE, _NOT_FINITE)
+        if outcome := self._run_all(self._lines, self._memory, self._weights, rows, outputs, actions):
+            raise PolicyError(RejectCode.NOT_FINITE, _NOT_FINITE[outcome])
         if self._program.is_discrete:
             return actions[:, 0].astype(np.int64), outputs
         return actions.astype(np.float32), outputs

@@ -16,6 +16,7 @@ from bundles import archive
 from bundles.runtimes import mlp_kernel
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
+Weights = np.ndarray[Any, np.dtype[np.float32]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 _STORED: dict[str, np.dtype[Any]] = {
@@ -36,10 +37,11 @@ _ACTIVATIONS = {"relu": mlp_kernel.RELU, "tanh": mlp_kernel.TANH}
 
 
 class MlpProgram(Struct, frozen=True):
-    """What mlp_kernel runs: the lines [n, 5], and the memory [m] with the numbers in place."""
+    """What mlp_kernel runs: the lines [n, 5], the memory [m] with constants in place, and the layers' weights [w]."""
 
     lines: Integers
     memory: Numbers
+    weights: Weights
 
     @property
     def observation_size(self) -> int:
@@ -196,7 +198,11 @@ class _Reader:
                 raise _NoChain
 
     def _linear(self, value: _Value, weights: Any, bias: Any) -> _Value:
-        if not value.is_single or weights.dtype != np.float32 or weights.shape != (len(bias), value.size):
+        if (
+            not value.is_single
+            or {weights.dtype, bias.dtype} != {np.dtype(np.float32)}
+            or weights.shape != (len(bias), value.size)
+        ):
             raise _NoChain
         numbers = np.concatenate([bias.ravel(), weights.T.ravel()]).astype(np.float64)
         return value.then(mlp_kernel.LINEAR, len(bias), numbers, is_single=True)
@@ -236,11 +242,17 @@ def _assembled(obs_shape: tuple[int, ...], action: _Value, outputs: _Value) -> M
     lines = [*outputs.lines, told, *action.lines[shared:]]
     size = int(np.prod(obs_shape))
     width = max(size, *(line.outputs for line in lines))
-    place = first = size + outputs.size + action.size + 2 * width
+    place = first = outputs.size + action.size + 2 * width
+    weights_place = 0
     table = [(size, outputs.size, action.size, width, first)]
     for line in lines:
-        table.append((line.operation, line.inputs, line.outputs, place, line.is_rounded))
-        place += len(line.numbers)
+        if line.operation == mlp_kernel.LINEAR:
+            table.append((line.operation, line.inputs, line.outputs, weights_place, line.is_rounded))
+            weights_place += len(line.numbers)
+        else:
+            table.append((line.operation, line.inputs, line.outputs, place, line.is_rounded))
+            place += len(line.numbers)
     memory = np.zeros(place)
-    memory[first:] = [number for line in lines for number in line.numbers]
-    return MlpProgram(np.array(table, dtype=np.int64), memory)
+    memory[first:] = [n for line in lines if line.operation != mlp_kernel.LINEAR for n in line.numbers]
+    weights = [n for line in lines if line.operation == mlp_kernel.LINEAR for n in line.numbers]
+    return MlpProgram(np.array(table, dtype=np.int64), memory, np.array(weights, dtype=np.float32))
