@@ -1,5 +1,6 @@
 """One exactness drill: feed on, faults, feed off, every record decided, the log checked and derived again."""
 
+import json
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -14,11 +15,13 @@ from tests.drills.exactness.fleet import Fleet
 from tests.drills.exactness.progress import Progress
 from tests.drills.exactness.world import SHARDS
 from tests.journeys.plain_kafka import Log
+from tests.journeys.processes import run_command
 from tests.waiting import NeverHappened
 
 RECOVERY_S = 2.0
 _PATIENCE_S = 90.0
 _END_S = 60.0
+_COMMAND_S = 300.0
 
 
 class Form(Struct, frozen=True, kw_only=True):
@@ -148,6 +151,8 @@ class Drill:
         self.note("steps derived again", derived.steps, "steps")
         self.note("orders derived again", derived.orders, "orders")
         self.note("mismatches", len(derived.mismatches) + (derived.orders_digest != derived.logged_digest), "", most=0)
+        if self.form is FULL:
+            self._derive_by_command()
         self.note("void records", void_records(log) - self._void, "records")
         recoveries = fleet.recoveries_s()[self._recovered :]
         if recoveries:
@@ -157,6 +162,13 @@ class Drill:
             slowest = max(recoveries)
             self.note("recovery after the assignment, slowest", slowest, "s", most=self.form.recovery_s)
         self.note("problems", len(self.problems), "", most=0)
+
+    def _derive_by_command(self) -> None:
+        """What an operator does: record everything, derive it again; the command fails when a byte differs."""
+        recording, settings = self.fleet.home / "recording", str(self.fleet.cluster.settings_file)
+        run_command("record", str(recording), "--settings", settings, timeout_s=_COMMAND_S)
+        replayed = json.loads(run_command("replay", str(recording), "--json", timeout_s=_COMMAND_S))
+        self.note("orders derived again from a recording", replayed["orders"], "orders")
 
 
 def _is_decided(log: Log) -> bool:
