@@ -15,7 +15,9 @@ from agents.orchestrator.agent import OrchestratorAgent
 from agents.risk.agent import RiskAgent
 from agents.settings import Settings
 from agents.trainer.agent import TrainerAgent
+from agents.trainer.config import TrainerConfig
 from agents.venue.agent import VenueAgent
+from bundles.features import load_user_features
 from bundles.signing import TrustStore
 from bundles.verifier import Verifier
 from bundles.verifier.process import ForkedProcess
@@ -25,13 +27,14 @@ AGENTS = ("venue", "risk", "execution", "orchestrator", "trainer", "feed")
 
 
 def scope_of(settings: Settings) -> Scope:
-    """Return what Execution trades and trusts. Raises SettingsError."""
+    """Return what Execution trades and trusts. Raises SettingsError, and BadUserFeature."""
     return Scope(
         instruments=settings.instruments_by_name,
         strategies=settings.strategy_of,
         limits=settings.limits,
         trust=trust_of(settings),
         allow_unsigned=settings.allow_unsigned,
+        user_features=load_user_features(settings.features.allow),
     )
 
 
@@ -42,6 +45,13 @@ def trust_of(settings: Settings) -> TrustStore | None:
             return None
         raise SettingsError("trust", "no directory of public keys; make one with `tickpilot bundle keygen`")
     return TrustStore.read(Path(settings.trust))
+
+
+def _trainer_config(settings: Settings) -> TrainerConfig:
+    trainer = settings.trainer
+    user_features = {**trainer.environment.user_features, **settings.features.allow}
+    environment = msgspec.structs.replace(trainer.environment, user_features=user_features)
+    return msgspec.structs.replace(trainer, registry_uri=settings.registry, environment=environment)
 
 
 def build_agent(
@@ -90,7 +100,7 @@ def build_agent(
             config=settings.venue, bus=bus, clock=clock, instruments=settings.instruments_by_name, agent_id=who
         ),
         "trainer": lambda who: TrainerAgent(
-            msgspec.structs.replace(settings.trainer, registry_uri=settings.registry),
+            _trainer_config(settings),
             bus=bus,
             clock=clock,
             instruments=settings.instruments_by_name,

@@ -23,11 +23,18 @@ from messages.bus.kafka.timeouts import KafkaTimeouts
 from messages.bus.security import SecurityError
 from messages.codec import check_finite
 from messages.errors import NotFinite
+from messages.fields import Name
 
 PREFIX = "TICKPILOT_"
 # Taken as they are: YAML would make a number of the password 1234, and a comment of #1234.
 _TEXTS = frozenset({("security", "password"), ("security", "key_password"), ("security", "username")})
 _NOT_SETTINGS = frozenset({"TICKPILOT_DATA", "TICKPILOT_SETTINGS"})
+
+
+class FeatureSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The user's own features that bundles may use and the trainer may train on: names, each `module:function`."""
+
+    allow: dict[Name, str] = {}
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +60,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     trust: str | None = None
     allow_unsigned: bool = False
     registry: str = "file://registry"
+    features: FeatureSettings = FeatureSettings()
     limits: Limits = Limits()
     execution: ExecutionConfig = ExecutionConfig()
     orchestrator: OrchestratorConfig = OrchestratorConfig()
@@ -180,6 +188,9 @@ instruments:
 
 strategies:
   default: [BTCUSDT]            # an instrument is traded by one strategy
+
+# features:
+#   allow: {skew: my_features:skew}   # features of your own, as module:function (docs/features.md)
 
 # execution:
 #   decisions:

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from bundles.actions import ActionError, ActionMapping
 from bundles.errors import BundleRefused
-from bundles.features import FeatureSpec, UnknownFeature, check_spec
+from bundles.features import FeatureSpec, FeaturesRefused, check_spec
 from messages.fields import Digest, Name, Nanoseconds, Sequence
 from messages.status import RejectCode
 
@@ -181,7 +181,7 @@ def bundle_id(manifest: Manifest) -> str:
     """
     content = {
         "graph": manifest.files[POLICY_NAME].sha256,
-        "features": manifest.features.hash if manifest.features is not None else None,
+        "features": manifest.features.digest if manifest.features is not None else None,
         "actions": msgspec.to_builtins(manifest.actions),
         "limits": manifest.limits,
         "strategy": manifest.strategy,
@@ -231,10 +231,12 @@ def _check_actions(manifest: Manifest) -> None:
 def _check_features(features: FeatureSpec, obs_shape: tuple[int, ...]) -> None:
     try:
         check_spec(features)
-    except UnknownFeature as error:
+    except FeaturesRefused as error:
         raise BundleRefused(RejectCode.UNKNOWN_FEATURES, str(error)) from error
     if obs_shape != (features.size,):
         raise BundleRefused(RejectCode.WRONG_SHAPE, f"{features.size} features for observations of shape {obs_shape}")
+    if features.hash is None:
+        raise BundleRefused(RejectCode.UNKNOWN_FEATURES, f"the features have no `hash`; here it is {features.digest}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

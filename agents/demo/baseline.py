@@ -48,7 +48,7 @@ def make_baseline(
         algo="baseline",
         strategy=strategy,
         instruments=instruments,
-        features=environment.features,
+        features=environment.observer().spec,
         actions=environment.actions,
         sequence=1,
         created=created,

@@ -78,6 +78,7 @@ class ExecutionAgent:
             instruments=scope.strategies,
             allow_unsigned=scope.allow_unsigned,
             timeout_s=config.staging_timeout_ms / 1000,
+            user_features=scope.user_features,
         )
         self._tasks = Supervisor()
         self._owners: dict[int, asyncio.Task[None]] = {}

@@ -9,18 +9,23 @@ from agents.execution.shard import Shard
 from agents.execution.step import ServingBundle, ShardConfig
 from agents.risk.instruments import Instrument
 from agents.risk.limits import Limits
+from bundles.features import UserFeature
 from bundles.signing import TrustStore
 from messages.bus.partitioner import partition_of
 
 
 class Scope(Struct, frozen=True, kw_only=True):
-    """What Execution trades: reference data, the strategy of each instrument, limits, and whom it trusts."""
+    """What Execution trades: reference data, the strategy of each instrument, limits, and whom it trusts.
+
+    `user_features` are the user's own features that bundles may use.
+    """
 
     instruments: Mapping[str, Instrument]
     strategies: Mapping[str, str]
     limits: Limits
     trust: TrustStore | None
     allow_unsigned: bool = False
+    user_features: Mapping[str, UserFeature] = {}
 
 
 def shard_of(

@@ -9,13 +9,23 @@ from agents.execution.directives import Wanted
 from agents.execution.step import ServingBundle
 from agents.risk.limits import bundle_limits
 from bundles.errors import BundleRefused
-from bundles.features import Observer, TickRing, warm_kernel
+from bundles.features import (
+    FeatureFailed,
+    FeatureSpec,
+    FeaturesRefused,
+    Observer,
+    TickRing,
+    UserFeature,
+    warm_kernel,
+)
 from bundles.loader import LoadedBundle, stage
 from bundles.manifest import Expectation
 from bundles.runtimes.choice import RuntimeName, warm_runtime
 from bundles.signing import TrustStore
 from bundles.verifier import Verifier, VerifierUnavailable
 from messages import Clock, RejectCode, Rejected, Staged
+
+_NO_FEATURES: Mapping[str, UserFeature] = {}
 
 
 class Staging:
@@ -31,7 +41,9 @@ class Staging:
         instruments: Mapping[str, str],
         allow_unsigned: bool = False,
         timeout_s: float = 20.0,
+        user_features: Mapping[str, UserFeature] = _NO_FEATURES,
     ) -> None:
+        self._user_features = user_features
         self._clock, self._agent_id, self._trust, self._verifier = clock, agent_id, trust, verifier
         self._instruments, self._allow_unsigned, self._timeout_s = instruments, allow_unsigned, timeout_s
         self._bundles: dict[str, ServingBundle] = {}
@@ -81,7 +93,7 @@ class Staging:
             raise BundleRefused(
                 RejectCode.BAD_METADATA, f"its bundle id is {loaded.bundle_id}, announced was {wanted.bundle_id}"
             )
-        return serving(loaded)
+        return serving(loaded, self._user_features)
 
 
 def prepare(runtime: RuntimeName) -> None:
@@ -93,11 +105,11 @@ def prepare(runtime: RuntimeName) -> None:
     warm_kernel()
 
 
-def serving(loaded: LoadedBundle) -> ServingBundle:
+def serving(loaded: LoadedBundle, user_features: Mapping[str, UserFeature] = _NO_FEATURES) -> ServingBundle:
     """Return what decisions need of a loaded bundle, with everything called once: first calls cost milliseconds.
 
     Raises BundleRefused WRONG_SHAPE when its actions mean no position, BAD_METADATA for limits that the gate can't
-    hold.
+    hold, UNKNOWN_FEATURES for a user's feature that is not allowed here, is another, or raises.
     """
     manifest = loaded.manifest
     if manifest.actions is None:
@@ -108,18 +120,24 @@ def serving(loaded: LoadedBundle) -> ServingBundle:
         bundle_limits(manifest.limits)
     except SettingsError as error:
         raise BundleRefused(RejectCode.BAD_METADATA, str(error)) from error
-    bundle = ServingBundle(
+    return ServingBundle(
         strategy=manifest.strategy,
         bundle_id=loaded.bundle_id,
         sha256=loaded.digest,
         policy=loaded.runtime,
-        observer=None if manifest.features is None else Observer(manifest.features),
+        observer=None if manifest.features is None else _observer(manifest.features, user_features),
         actions=manifest.actions,
         limits=manifest.limits,
     )
-    if bundle.observer is not None:
-        _warm(bundle.observer)
-    return bundle
+
+
+def _observer(spec: FeatureSpec, user_features: Mapping[str, UserFeature]) -> Observer:
+    try:
+        observer = Observer(spec, user_features)
+        _warm(observer)
+    except (FeaturesRefused, FeatureFailed) as error:
+        raise BundleRefused(RejectCode.UNKNOWN_FEATURES, str(error)) from error
+    return observer
 
 
 def _warm(observer: Observer) -> None:

@@ -79,7 +79,7 @@ def replay(records: Records, *, partitions: int, scope: Scope, config: Execution
                     allow_unsigned=scope.allow_unsigned,
                     runtime=config.decisions.runtime,
                 )
-                bundles[digest] = serving(loaded)
+                bundles[digest] = serving(loaded, scope.user_features)
         shard = shard_of(scope, number, partitions, config, bundles)
         result = rederive(shard, shard_steps, records("market", number), records("reports", number))
         derived[number], logged[number] = result.orders, logged_orders(records("orders", number))

@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from agents.risk.instruments import Instrument
 from bundles.actions import ActionMapping
-from bundles.features import DEFAULT_FEATURES, FeatureSpec
+from bundles.features import DEFAULT_FEATURES, FeatureSpec, Observer, load_user_features
 from messages.fields import Name, Nanoseconds, Sequence
 from messages.training import Algorithm
 
@@ -16,13 +16,22 @@ RunName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length
 
 
 class EnvironmentConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The training market: when decisions are made and what trading costs."""
+    """The training market: what is seen, when decisions are made and what trading costs.
+
+    `user_features` are the user's own features by name, each `module:function`; in the settings file they are listed
+    once for all agents, under `features`.
+    """
 
     features: FeatureSpec = DEFAULT_FEATURES
     actions: ActionMapping = ActionMapping(kind="levels", max_position=1.0, decide_every=6)
     episode_decisions: Count = 200
     latency_ns: Annotated[int, Meta(ge=0)] = 2_000_000  # from the decision to the venue
     fee_bps: float | None = None  # of the traded value; null: the instrument's taker fee
+    user_features: dict[str, str] = {}
+
+    def observer(self) -> Observer:
+        """Return what computes the observations. Raises FeaturesRefused, BadUserFeature."""
+        return Observer(self.features, load_user_features(self.user_features))
 
 
 class LearnerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

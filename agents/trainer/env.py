@@ -15,7 +15,7 @@ import numpy as np
 
 from agents.trainer.config import EnvironmentConfig
 from agents.trainer.market import MIN_QUOTES, Market, check_size
-from bundles.features import CLIP, Floats32, Observer
+from bundles.features import CLIP, Floats32
 
 
 class MarketEnv(gymnasium.Env[Floats32, Any]):
@@ -31,8 +31,8 @@ class MarketEnv(gymnasium.Env[Floats32, Any]):
         self._markets = list(markets)
         self._config = config
         self._whole = whole
-        self._observer = Observer(config.features)
-        self.feature_spec = config.features  # an exported policy says what it has been shown
+        self._observer = config.observer()
+        self.feature_spec = self._observer.spec  # an exported policy says what it has been shown
         self.observation_space = gymnasium.spaces.Box(-CLIP, CLIP, (config.features.size,), np.float32)
         if config.actions.kind == "levels":
             self.action_space: gymnasium.Space[Any] = gymnasium.spaces.Discrete(len(config.actions.levels))

@@ -17,7 +17,7 @@ import numpy as np
 
 from agents.trainer.config import EnvironmentConfig, WorkerDone, WorkerFailed, WorkerLine, WorkerProgress, WorkerRequest
 from agents.trainer.market import Market, check_size, mirrored, prepare
-from bundles.features import Observer, Rows
+from bundles.features import Rows
 from messages.training import Algorithm
 
 Report = Callable[[WorkerProgress], None]
@@ -57,7 +57,7 @@ def run_request(request: WorkerRequest, report: Report) -> WorkerDone | WorkerFa
 
 
 def _markets(request: WorkerRequest, environment: EnvironmentConfig) -> tuple[list[Market], list[Market]]:
-    observer = Observer(environment.features)
+    observer = environment.observer()
     training: list[Market] = []
     held_out: list[Market] = []
     with np.load(request.data) as data:
@@ -124,7 +124,7 @@ def _export(
         policy_id=request.run_id,
         strategy=request.strategy,
         instruments=tuple(instrument.instrument for instrument in request.instruments),
-        features=environment.features,
+        features=environment.observer().spec,
         actions=environment.actions,
         sequence=request.sequence,
         created=request.created,

@@ -228,7 +228,7 @@ def _export(
         obs_space=obs_space,
         inputs=inputs,
         action_space=action_space,
-        features=facts["features"],
+        features=None if facts["features"] is None else facts["features"].sealed,
         actions=facts["actions"],
         limits=dict(facts.get("limits", {})),
         statistics=_statistics(facts, proof),

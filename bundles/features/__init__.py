@@ -26,16 +26,25 @@ from bundles.features.kernel import (
     SIGNED_SIZE,
     TS,
 )
+from bundles.features.library import LIBRARY_VERSION, MAX_EVENTS
 from bundles.features.observer import Floats32, Observer, warm_kernel
-from bundles.features.ring import RING_TICKS, Rows, TickRing
+from bundles.features.ring import RING_TICKS, Rows, TickRing, tick_rows, times_ns
 from bundles.features.spec import (
     DEFAULT_FEATURES,
-    LIBRARY_VERSION,
-    MAX_EVENTS,
     Feature,
     FeatureSpec,
+    FeaturesRefused,
+    OtherLibrary,
     UnknownFeature,
     check_spec,
+)
+from bundles.features.user import (
+    BadUserFeature,
+    FeatureFailed,
+    SourceChanged,
+    UserFeature,
+    load_user_features,
+    user_feature,
 )
 
 __all__ = [
@@ -56,13 +65,23 @@ __all__ = [
     "RING_TICKS",
     "SIGNED_SIZE",
     "TS",
+    "BadUserFeature",
     "Feature",
+    "FeatureFailed",
     "FeatureSpec",
+    "FeaturesRefused",
     "Floats32",
     "Observer",
+    "OtherLibrary",
     "Rows",
+    "SourceChanged",
     "TickRing",
     "UnknownFeature",
+    "UserFeature",
     "check_spec",
+    "load_user_features",
+    "tick_rows",
+    "times_ns",
+    "user_feature",
     "warm_kernel",
 ]

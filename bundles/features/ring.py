@@ -1,14 +1,16 @@
 """The ring of recent ticks: the only state that features have."""
 
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from bundles.features.kernel import COLUMNS, IS_BAR, IS_QUOTE, IS_TRADE
-from messages import Bar, Quote, Trade
+from bundles.features.kernel import COLUMNS, IS_BAR, IS_QUOTE, IS_TRADE, TS
+from messages import Bar, Observation, Quote, Trade
 
 RING_TICKS = 512
+_BLOCK_TICKS = 4096
 
 Rows = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -50,7 +52,7 @@ class TickRing:
             side = 0 if aggressor is None else 1 if aggressor == "buy" else -1
             self.push_trade(message.ts_recv, message.price, message.size, side)  # type: ignore[union-attr]
         else:
-            self.push_bar(message.ts_recv, message.close)  # type: ignore[union-attr]
+            self.push_bar(message.ts_recv, message.close, message.volume)  # type: ignore[union-attr]
 
     def push_quote(self, ts_ns: int, bid: float, bid_size: float, ask: float, ask_size: float) -> None:
         """Add a quote as it came, valid or not."""
@@ -61,16 +63,37 @@ class TickRing:
     def push_trade(self, ts_ns: int, price: float, size: float, side: int) -> None:
         """Add a trade; `side` is the aggressor's: +1 bought, -1 sold, 0 unknown (then it adds no flow)."""
         end = self._end if self._end < len(self._rows) else self._make_room()
-        self._pack(self._buffer, end * 64, ts_ns, IS_TRADE, 0.0, 0.0, 0.0, 0.0, price, side * size)
+        self._pack(self._buffer, end * 64, ts_ns, IS_TRADE, 0.0, size, 0.0, size, price, side * size)
         self._end = end + 1
 
-    def push_bar(self, ts_ns: int, close: float) -> None:
+    def push_bar(self, ts_ns: int, close: float, volume: float = 0.0) -> None:
         """Add a bar at its close."""
         end = self._end if self._end < len(self._rows) else self._make_room()
-        self._pack(self._buffer, end * 64, ts_ns, IS_BAR, close, 0.0, close, 0.0, close, 0.0)
+        self._pack(self._buffer, end * 64, ts_ns, IS_BAR, close, volume, close, volume, close, 0.0)
         self._end = end + 1
 
     def _make_room(self) -> int:
         self._rows[: self.capacity] = self._rows[self._end - self.capacity : self._end]
         self._end = self.capacity
         return self._end
+
+
+def tick_rows(messages: Iterable[Quote | Trade | Bar | Observation]) -> dict[str, Rows]:
+    """Return the ticks of each instrument, [n, COLUMNS], in the order given: the input of `Observer.observe_all`.
+
+    Observations are no ticks.
+    """
+    blocks: dict[str, list[TickRing]] = {}
+    for message in messages:
+        if isinstance(message, Observation):
+            continue
+        rings = blocks.setdefault(message.instrument, [])
+        if not rings or len(rings[-1]) == rings[-1].capacity:
+            rings.append(TickRing(_BLOCK_TICKS))
+        rings[-1].push(message)
+    return {name: np.concatenate([ring.rows() for ring in rings]) for name, rings in blocks.items()}
+
+
+def times_ns(rows: Rows) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the receive times of tick rows, ns."""
+    return np.ascontiguousarray(rows).view(np.int64)[:, TS]

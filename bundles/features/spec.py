@@ -1,53 +1,22 @@
 """What an observation is made of: features by name, in order."""
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from bundles.features.kernel import (
-    FLOW,
-    HELD,
-    MICROPRICE,
-    POSITION,
-    QUEUE,
-    RATE,
-    RETURN,
-    SCALE_EVENTS,
-    SPREAD,
-    UNREALIZED,
-    VOLATILITY,
-)
+from bundles.features.library import KINDS, LIBRARY_VERSION, PARAMETERS, complaint, ticks_needed
 from messages import Refused
-
-MAX_EVENTS = 256  # half the ring: a window's first price may stand in a quote long before it
-LIBRARY_VERSION = 1
+from messages.fields import Digest
 
 
-class Kind(Struct, frozen=True):
-    code: int
-    windowed: bool
-    scaled: bool
-    meaning: str
+class FeaturesRefused(Refused):
+    """Raised when a spec can't be computed here with the numbers that its policy was trained on."""
 
 
-KINDS: dict[str, Kind] = {
-    "return": Kind(RETURN, True, True, "mid now / mid `events` ticks ago - 1, in standard deviations"),
-    "spread": Kind(SPREAD, False, False, "s / (s + 1 bp), s = (ask - bid) / mid"),
-    "microprice": Kind(MICROPRICE, False, True, "(size-weighted mid - mid) / mid, in standard deviations of a tick"),
-    "queue_imbalance": Kind(
-        QUEUE, True, False, "(bid size - ask size) / (bid size + ask size), mean of the last `events` ticks"
-    ),
-    "trade_flow": Kind(FLOW, True, False, "(bought - sold) / (bought + sold) in the last `events` ticks"),
-    "volatility": Kind(VOLATILITY, True, False, "v / (v + 5 bp), v = root of the summed squared tick returns"),
-    "rate": Kind(RATE, True, False, "r / (r + 10 a second), r = ticks a second over `events` ticks"),
-    "position": Kind(POSITION, False, False, "position / max_position"),
-    "unrealized": Kind(UNREALIZED, False, False, "u / (|u| + 10 bp), u = return of the open position since entry"),
-    "held": Kind(HELD, False, False, "t / (t + 60 s), t = time that the position has been held"),
-}
-
-
-class UnknownFeature(Refused):
+class UnknownFeature(FeaturesRefused):
     """Raised when a spec names a feature, or a parameter of one, that this version can't compute."""
 
     def __init__(self, name: str, detail: str) -> None:
@@ -55,22 +24,42 @@ class UnknownFeature(Refused):
         self.name, self.detail = name, detail
 
 
+class OtherLibrary(FeaturesRefused):
+    """Raised when a spec's hash is not the one that this version gives it."""
+
+    def __init__(self, said: str, found: str) -> None:
+        super().__init__(
+            f"the features' hash is {said}, here they have {found}: another version of the library has made them; "
+            "use that version of tickpilot, or train again with this one"
+        )
+        self.said, self.found = said, found
+
+
 class Feature(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One feature: its name in the library and its parameters. `events`: a window in ticks, 1 to 256."""
+    """One feature: its name, in the library or among the user's own, and its parameters.
+
+    `source` is None for the library's, for a user's the sha256 of its function's source.
+    """
 
     name: str
     params: dict[str, int] = {}
+    source: Digest | None = None
 
     @property
     def label(self) -> str:
-        """Return e.g. `return_8`."""
-        return "_".join([self.name, *(str(value) for _, value in sorted(self.params.items()))])
+        """Return e.g. `return_8`, `return_500ms`."""
+        units = {key: parameter.unit for key, parameter in PARAMETERS.items()}
+        return "_".join([self.name, *(f"{value}{units.get(key, '')}" for key, value in sorted(self.params.items()))])
 
 
 class FeatureSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The ordered features of an observation. Nothing is checked before `Observer` or `check_spec` sees it."""
+    """The ordered features of an observation. Nothing is checked before `Observer` or `check_spec` sees it.
+
+    `hash` is what `digest` was where the spec was made; None: not said.
+    """
 
     features: tuple[Feature, ...]
+    hash: Digest | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -83,19 +72,30 @@ class FeatureSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return len(self.features)
 
     @property
-    def hash(self) -> str:
+    def digest(self) -> str:
         """Return the sha256 (hex) of the canonical JSON and the library's version: equal means equal numbers."""
-        content = {"library": LIBRARY_VERSION, "features": msgspec.to_builtins(self.features)}
+        content = {"library": LIBRARY_VERSION, "features": [_content(feature) for feature in self.features]}
         return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
 
     @property
+    def sealed(self) -> "FeatureSpec":
+        """Return it with its hash; one that says it already stays as it is."""
+        return self if self.hash is not None else FeatureSpec(features=self.features, hash=self.digest)
+
+    @property
     def min_ticks(self) -> int:
-        """Return how many ticks the ring must hold before there is an observation."""
-        return max((_ticks_needed(feature) for feature in self.features), default=1)
+        """Return how many ticks the ring must hold before there is an observation; a user's feature needs one."""
+        known = [feature for feature in self.features if feature.name in KINDS]
+        return max((ticks_needed(feature.name, feature.params) for feature in known), default=1)
 
     def position_of(self, name: str) -> int | None:
         """Return the index of the first feature of that name, or None."""
         return next((index for index, feature in enumerate(self.features) if feature.name == name), None)
+
+
+def _content(feature: Feature) -> Mapping[str, Any]:
+    content = {"name": feature.name, "params": feature.params}
+    return content if feature.source is None else {**content, "source": feature.source}
 
 
 DEFAULT_FEATURES = FeatureSpec(
@@ -116,21 +116,18 @@ DEFAULT_FEATURES = FeatureSpec(
 
 
 def check_spec(spec: FeatureSpec) -> None:
-    """Raise UnknownFeature when this version can't compute a feature of `spec`, or when it has none."""
+    """Raise FeaturesRefused when this version can't compute `spec`: UnknownFeature for a feature, OtherLibrary for its
+    hash. Whether a user's own feature is here, and the same, `Observer` alone can tell.
+    """
     if not spec.features:
         raise UnknownFeature("", "the spec names no feature")
     for feature in spec.features:
-        kind = KINDS.get(feature.name)
-        if kind is None:
-            raise UnknownFeature(feature.name, "not in the library")
-        wanted = {"events"} if kind.windowed else set()
-        if set(feature.params) != wanted:
-            raise UnknownFeature(feature.name, f"takes the parameters {sorted(wanted)}, not {sorted(feature.params)}")
-        if kind.windowed and not 1 <= feature.params["events"] <= MAX_EVENTS:
-            raise UnknownFeature(feature.name, f"events is {feature.params['events']}, must be 1 to {MAX_EVENTS}")
-
-
-def _ticks_needed(feature: Feature) -> int:
-    kind = KINDS.get(feature.name)
-    scaled = SCALE_EVENTS + 1 if kind is not None and kind.scaled else 1
-    return max(scaled, feature.params.get("events", 0) + 1)
+        is_known = feature.name in KINDS
+        if not is_known and feature.source is None:
+            raise UnknownFeature(feature.name, "not in the library, and not said to be a user's own (by its `source`)")
+        if is_known and feature.source is not None:
+            raise UnknownFeature(feature.name, "has a `source`, but the library's features have none")
+        if is_known and (wrong := complaint(feature.name, feature.params)) is not None:
+            raise UnknownFeature(feature.name, wrong)
+    if spec.hash not in (None, spec.digest):
+        raise OtherLibrary(str(spec.hash), spec.digest)

@@ -13,11 +13,10 @@ from msgspec import Struct
 from typer.main import get_command
 
 from agents.cli.main import app
-from bundles import archive, features, golden, registry, signing
+from bundles import archive, golden, registry, signing
 from bundles.actions import ActionMapping
 from bundles.export.proof import MIN_PROOF_OBSERVATIONS, Proof
 from bundles.features import Feature, FeatureSpec
-from bundles.features.spec import KINDS
 from bundles.manifest import (
     ALLOWED_FILES,
     LISTED_FILES,
@@ -73,13 +72,6 @@ def test_each_key_stands_there_with_its_type_and_default(struct: type[Struct]) -
     assert documented == wanted, "\n".join(f"| `{key}` | {kind} | {default} |" for key, kind, default in wanted)
 
 
-def test_the_features_are_those_of_the_library() -> None:
-    rows = table(section("Feature").split("nothing else |")[1])
-    assert {name.strip("`"): (params == "`events`", meaning.replace("\\|", "|")) for name, params, meaning in rows} == {
-        name: (kind.windowed, kind.meaning) for name, kind in KINDS.items()
-    }
-
-
 def test_the_files_are_those_of_the_format() -> None:
     rows = {name.strip("`"): (need, by) for name, need, by, _ in table(section("Files"))}
     assert set(rows) == ALLOWED_FILES
@@ -131,8 +123,6 @@ def test_the_operations_are_those_of_the_scan() -> None:
         (golden.MIN_VECTORS, "256 to"),
         (golden.MAX_VECTORS, "to 65,536 rows"),
         (golden.SINGLE_VECTORS, "first 32 one by one"),
-        (features.MAX_EVENTS, "`events`, 1 to 256"),
-        (features.RING_TICKS, "the last 512"),
         (MIN_PROOF_OBSERVATIONS, "at least 10,000"),
     ],
 )
@@ -196,9 +186,11 @@ def test_the_bundle_id_is_made_as_it_says(files: dict[str, bytes]) -> None:
 
 
 def test_the_hash_of_features_is_made_as_it_says() -> None:
-    spec = FeatureSpec(features=(Feature(name="return", params={"events": 8}), Feature(name="spread")))
-    text = '{"features":[{"name":"return","params":{"events":8}},{"name":"spread","params":{}}],"library":1}'
-    assert spec.hash == hashlib.sha256(text.encode()).hexdigest()
+    (shape,) = re.findall(r'`(\{"features":.*?\})`', section("FeatureSpec"))
+    library, own = Feature(name="return", params={"events": 8}), Feature(name="skew", source="0" * 64)
+    listed = json.loads(shape.replace("...", '{"name":"skew","params":{},"source":"' + "0" * 64 + '"}'))
+    text = json.dumps(listed, sort_keys=True, separators=(",", ":"))
+    assert FeatureSpec(features=(library, own)).digest == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_each_command_of_the_group_is_there_with_options_that_exist() -> None:

@@ -61,6 +61,25 @@ def test_what_is_not_exactly_a_manifest_is_bad_metadata(files: dict[str, bytes],
     assert refused(manifest_bytes) is RejectCode.BAD_METADATA
 
 
+SPREAD = FeatureSpec(features=(Feature(name="spread"),))
+OWN = FeatureSpec(features=(Feature(name="mine", params={"anything": -3}, source="0" * 64),))
+
+
+@pytest.mark.parametrize("spec", [SPREAD.sealed, OWN.sealed], ids=["the library's", "a user's own"])
+def test_features_are_read_with_their_hash(manifest: Manifest, spec: FeatureSpec) -> None:
+    shaped = changed(manifest, features=spec, obs_shape=(1,), inputs=(Input(name="obs", dtype="float32", shape=(1,)),))
+    assert decode_manifest(encode_manifest(shaped)).features == spec
+
+
+@pytest.mark.parametrize("said", [None, OWN.digest], ids=["none", "another library's"])
+def test_features_without_the_hash_that_they_have_here_are_refused(manifest: Manifest, said: str | None) -> None:
+    spec = msgspec.structs.replace(SPREAD, hash=said)
+    shaped = changed(manifest, features=spec, obs_shape=(1,), inputs=(Input(name="obs", dtype="float32", shape=(1,)),))
+    with pytest.raises(BundleRefused, match=SPREAD.digest) as caught:
+        encode_manifest(shaped)
+    assert caught.value.code is RejectCode.UNKNOWN_FEATURES
+
+
 def test_a_huge_manifest_is_not_parsed() -> None:
     assert refused(b" " * (2**20 + 1)) is RejectCode.TOO_LARGE
 

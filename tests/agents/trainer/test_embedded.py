@@ -98,7 +98,7 @@ def test_the_model_is_saved_before_the_export_is_tried(tmp_path: Path) -> None:
 
 def test_the_market_environment_hands_its_features_to_the_bundle(tmp_path: Path) -> None:
     path = create_trainer_agent(settings(tmp_path)).run(MarketEnv([flat_market()], EnvironmentConfig()))
-    assert load_bundle(path, trust=trust(tmp_path)).manifest.features == DEFAULT_FEATURES
+    assert load_bundle(path, trust=trust(tmp_path)).manifest.features == DEFAULT_FEATURES.sealed
 
 
 def test_a_config_without_instruments_or_with_unknown_keys_is_refused(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ async def test_a_worker_process_reports_progress_and_leaves_a_signed_bundle_that
     assert [progress.timesteps_total for progress in heard] == [800] * len(heard)
     assert len(heard) >= 3
     bundle = load_bundle(Path(done.bundle), trust=trust_of(request))
-    assert bundle.manifest.features == DEFAULT_FEATURES
+    assert bundle.manifest.features == DEFAULT_FEATURES.sealed
     assert bundle.manifest.instruments == ("SYN-A", "SYN-B")
     assert bundle.manifest.created == request.created
     assert {"pnl_bps", "random_pnl_bps", "flat_pnl_bps", "trades"} <= set(done.figures)

@@ -176,8 +176,8 @@ def test_fill_account_gives_what_the_kernel_gives() -> None:
 
 def test_spec_survives_json_and_its_hash_tells_specs_apart() -> None:
     again = msgspec.json.decode(msgspec.json.encode(EVERY_FEATURE), type=FeatureSpec)
-    assert again.hash == EVERY_FEATURE.hash
-    assert EVERY_FEATURE.hash != DEFAULT_FEATURES.hash
+    assert again.digest == EVERY_FEATURE.digest
+    assert EVERY_FEATURE.digest != DEFAULT_FEATURES.digest
     assert DEFAULT_FEATURES.names[:2] == ("return_1", "return_8")
 
 
