@@ -35,8 +35,10 @@ class Desk(Struct, kw_only=True):
     """One instrument's part of a shard: its ring of ticks, its market and its bundle. Times on the step clock, ns.
 
     `offsets` are those of the ring's ticks on `market`. `account` is renewed at every order and report; FLAT itself
-    when there is nothing. `is_disputed`: a report could not be booked, so only exits go out until a person has looked.
-    `source` and `orders_of_source` number the orders decided on one record.
+    when there is nothing. The offsets of `active` and `shadow` are those of the newest records of `control` that were
+    applied to them. `has_failed`: the policy failed and there is no bundle before it, so that the desk is brought to
+    zero until another is activated or a person releases it. `is_disputed`: a report could not be booked, so only exits
+    go out until a person has looked. `source` and `orders_of_source` number the orders decided on one record.
     """
 
     instrument: Instrument
@@ -49,10 +51,13 @@ class Desk(Struct, kw_only=True):
     account: Account = FLAT
     active: ActiveBundle | None = None
     previous: ActiveBundle | None = None
+    shadow: ActiveBundle | None = None
     override_lots: int | None = None
     is_flattening: bool = False
     quotes_waited: int = 0
+    shadow_waited: int = 0
     policy_errors: int = 0
+    has_failed: bool = False
     is_disputed: bool = False
     held_since_ns: int = 0
     source: int = -1
@@ -76,6 +81,7 @@ def take_in(desk: Desk, message: Tick, offset: int, now_ns: int) -> None:
     kind = type(message)
     if kind is not Trade:
         desk.quotes_waited += 1
+        desk.shadow_waited += 1
     if isinstance(message, Observation):
         return
     desk.ring.push(message)
@@ -91,20 +97,35 @@ def take_in(desk: Desk, message: Tick, offset: int, now_ns: int) -> None:
 def activate(desk: Desk, activated: BundleActivated) -> None:
     """Trade with another bundle from now on; one that `control` named before the present one changes nothing."""
     if desk.active is None or desk.active.offset < activated.offset:
-        desk.previous, desk.policy_errors = desk.active, 0
+        if desk.active is None or desk.active.sha256 != activated.sha256:
+            desk.previous = desk.active
+        desk.policy_errors, desk.has_failed = 0, False
         desk.active = ActiveBundle(bundle_id=activated.bundle_id, sha256=activated.sha256, offset=activated.offset)
 
 
-def count(desk: Desk, decision: Decision, max_policy_errors: int) -> None:
-    """Count policy errors; too many in a row bring the previous bundle back, or none: then the desk goes flat."""
+def count(desk: Desk, decision: Decision, max_policy_errors: int) -> str | None:
+    """Count policy errors; too many in a row bring the previous bundle back, or none: then the desk goes flat.
+
+    Returns the id of a bundle that was given up now, or None.
+    """
+    if decision.shadow is not None and decision.shadow.action is not None:
+        desk.shadow_waited = 0
     if decision.denial is None or decision.denial.code is not DenialCode.POLICY_ERROR:
         if decision.action is not None:
             desk.policy_errors = desk.quotes_waited = 0
-        return
+        return None
+    if desk.has_failed or desk.active is None:
+        return None
     desk.policy_errors += 1
-    if desk.policy_errors >= max_policy_errors:
-        desk.policy_errors = 0
-        if desk.previous is not None:
-            desk.active, desk.previous = desk.previous, None
-        else:
-            desk.override_lots = 0
+    if desk.policy_errors < max_policy_errors:
+        return None
+    failed, back = desk.active, desk.previous
+    desk.policy_errors = 0
+    if back is None:
+        desk.has_failed = True
+    else:  # as of the record that activated what failed: it must not be activated by that record once more
+        desk.active, desk.previous = (
+            ActiveBundle(bundle_id=back.bundle_id, sha256=back.sha256, offset=failed.offset),
+            None,
+        )
+    return failed.bundle_id

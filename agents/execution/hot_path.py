@@ -45,6 +45,7 @@ Question = Asked | Wish | Decision
 BATCH_SIZES = (8, 32)
 MAX_BATCH = BATCH_SIZES[-1]
 FLATTEN = Wish(lots=0, decision=OVERRIDE, is_reducing=True)
+GIVEN_UP = Wish(lots=0, decision=POLICY_ERROR, is_reducing=True)
 
 
 def question(desk: Desk, bundle: ServingBundle | None, message: object, now_ns: int) -> Question:
@@ -53,6 +54,8 @@ def question(desk: Desk, bundle: ServingBundle | None, message: object, now_ns: 
         return FLATTEN
     if desk.override_lots is not None:
         return Wish(lots=desk.override_lots, decision=OVERRIDE)
+    if desk.has_failed:
+        return GIVEN_UP
     if desk.active is None or bundle is None:
         return NO_BUNDLE
     if desk.quotes_waited < bundle.actions.decide_every:
@@ -66,7 +69,10 @@ def question(desk: Desk, bundle: ServingBundle | None, message: object, now_ns: 
     if account.position_lots:
         position = desk.instrument.quantity(account.position_lots) / bundle.actions.max_position
         unrealized, held_ns = _unrealized(desk, account), now_ns - desk.held_since_ns
-    is_ready = bundle.observer.observe(desk.ring, out, position, unrealized, held_ns)
+    try:
+        is_ready = bundle.observer.observe(desk.ring, out, position, unrealized, held_ns)
+    except Refused:  # a user's own feature
+        return POLICY_ERROR
     return Asked(bundle, out) if is_ready else WARMING_UP
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from messages import DecisionBatch, LoggedStep, encode
 from messages.codec import check_finite
 
-LOGIC_VERSION = 2
+LOGIC_VERSION = 3
 MAX_PENDING_BYTES = 512 * 1024
 MAX_FLUSH_BYTES = 768 * 1024
 _TAIL = b"]}"

@@ -11,6 +11,8 @@ from agents.risk.instruments import Instrument
 from messages import Cancel, ExecutionReport, Order, Record, ReportStatus, order_id
 from messages.orders import Source
 
+NO_ANSWER = "no answer in time"
+
 
 class OpenOrder(Struct, kw_only=True):
     """An order without a final report. Lots are signed by `sign`; `sent_ns` is the step clock."""
@@ -155,3 +157,14 @@ def new_cancel(order: OpenOrder, reason: str, *, seq: int, epoch: int) -> Cancel
         instrument=order.instrument,
         reason=reason,
     )
+
+
+def cancel_reason(order: OpenOrder, *, is_halted: bool, is_flattening: bool, overdue_ns: int) -> str | None:
+    """Return why an open order is to be cancelled, or None; one sent before `overdue_ns` should have an answer."""
+    if is_halted:
+        return "halted"
+    if order.is_answered:
+        return None
+    if is_flattening:
+        return "flatten"
+    return NO_ANSWER if order.sent_ns < overdue_ns else None

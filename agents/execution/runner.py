@@ -161,9 +161,9 @@ class ShardRunner:
         self._alert()
 
     def _alert(self) -> None:
-        """Queue what to tell of topics that turned unreadable or good again: few, for a turn lasts a while."""
+        """Queue what the shard has to tell: few, for each is a change that lasts a while."""
         self._alerts.extend(
-            alert_of(turn, self.shard.partition, self._owner) for turn in self.shard.intakes.take_turns()
+            alert_of(notice, self.shard.partition, self._owner) for notice in self.shard.take_notices()
         )
 
     async def send_orders(self) -> None:

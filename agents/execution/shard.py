@@ -6,21 +6,23 @@ log says (`adopt`) where live asks the policy (`step`).
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-
-from agents.execution import hot_path
-from agents.execution.desk import Desk, Tick, activate, count, new_desk, take_in
+from agents.execution import hot_path, shadow
+from agents.execution.booking import book
+from agents.execution.desk import Desk, Tick, count, new_desk, take_in
 from agents.execution.errors import StepOutOfTurn
+from agents.execution.inputs import apply_input
 from agents.execution.intake import Intakes
-from agents.execution.orders import OpenOrders, new_cancel, new_order, proposal_of
+from agents.execution.notices import Notice, fell_back, unanswered
+from agents.execution.orders import NO_ANSWER, OpenOrders, cancel_reason, new_cancel, new_order, proposal_of
+from agents.execution.reasons import named
 from agents.execution.records import ShardReader
-from agents.execution.state import DeskState, ShardState, decode_state, encode_state
+from agents.execution.state import ShardState, decode_state, encode_state, restore_desk, state_of
 from agents.execution.step import ServingBundle, ShardConfig
 from agents.execution.switches import NO_LOG, Switches
 from agents.execution.views import account_of, view_of
 from agents.risk.gate import Gate, Proposal
 from agents.risk.kill_switch import TradingState
-from agents.risk.ledger import BadReport, Ledger
+from agents.risk.ledger import Ledger
 from agents.risk.limits import Limits as LimitsFile
 from messages import (
     Bar,
@@ -28,7 +30,6 @@ from messages import (
     Checkpoint,
     Decision,
     Denial,
-    DenialCode,
     ExecutionReport,
     LoggedStep,
     Order,
@@ -37,7 +38,8 @@ from messages import (
     Step,
     Trade,
 )
-from messages.decisions import BundleActivated, ControlApplied, MarketGap, RiskAlive, StepInput
+from messages.control_fold import ActiveBundle
+from messages.decisions import MarketGap
 
 _MS = 1_000_000
 
@@ -76,6 +78,7 @@ class Shard:
         self._age_floor_ns: int | None = None
         self.epoch = 0
         self._intakes = Intakes(config.decisions.dead_letters)
+        self._notices: list[Notice] = []
 
     @property
     def control_to(self) -> int:
@@ -101,6 +104,11 @@ class Shard:
     def ledger(self) -> Ledger:
         """The shard's books."""
         return self._ledger
+
+    def take_notices(self) -> list[Notice]:
+        """Return, once, what people should know since the last call."""
+        notices, self._notices = [*self._intakes.take_turns(), *self._notices], []
+        return notices
 
     def step(self, step: Step, market: Sequence[Record], reports: Sequence[Record]) -> LoggedStep:
         """Apply inputs, reports and market records in this order, decide, and return all that came of it.
@@ -128,7 +136,7 @@ class Shard:
                 continue
             desk = self._desks[message.instrument]
             wish = hot_path.wish_for(desk, self._question(desk, message, age_ns, now_ns))
-            decisions.append(self._carry_out(desk, wish, record, orders, now_ns))
+            decisions.append(self._carry_out(desk, wish, record, message, orders, now_ns))
         return decisions
 
     def _decide_newest(
@@ -140,17 +148,17 @@ class Shard:
         """
         newest = {message.instrument: index for index, message in enumerate(messages) if not isinstance(message, str)}
         decisions = [hot_path.CONFLATED] * len(market)
-        due: list[tuple[int, Desk, hot_path.Question]] = []
+        due: list[tuple[int, Desk, Tick, hot_path.Question]] = []
         for index, (record, message) in enumerate(zip(market, messages, strict=True)):
             age_ns = self._take_in(record, message, now_ns)
             if isinstance(message, str):
                 decisions[index] = hot_path.REFUSED
             elif newest[message.instrument] == index:
                 desk = self._desks[message.instrument]
-                due.append((index, desk, self._question(desk, message, age_ns, now_ns)))
-        wishes = hot_path.wishes_for([(desk, asked) for _, desk, asked in due])
-        for (index, desk, _), wish in zip(due, wishes, strict=True):
-            decisions[index] = self._carry_out(desk, wish, market[index], orders, now_ns)
+                due.append((index, desk, message, self._question(desk, message, age_ns, now_ns)))
+        wishes = hot_path.wishes_for([(desk, asked) for _, desk, _, asked in due])
+        for (index, desk, message, _), wish in zip(due, wishes, strict=True):
+            decisions[index] = self._carry_out(desk, wish, market[index], message, orders, now_ns)
         return decisions
 
     def _take_in(self, record: Record, message: Tick | str, now_ns: int) -> int:
@@ -181,7 +189,9 @@ class Shard:
                 continue
             while orders and orders[0].source.offset <= record.offset:
                 self._sent(orders.pop(0), now_ns)
-            count(self._desks[message.instrument], decisions[record.offset], self._max_policy_errors)
+            desk, decision = self._desks[message.instrument], decisions[record.offset]
+            if (failed := count(desk, decision, self._max_policy_errors)) is not None:
+                self._notices.append(fell_back(desk, failed, self._max_policy_errors, record.offset, now_ns))
         for order in orders:
             self._sent(order, now_ns)
         self._end(logged.step)
@@ -194,7 +204,7 @@ class Shard:
                 f"market_to={self.market_to} clock_ns={self.clock_ns}",
             )
         for applied in step.inputs:
-            self._apply_input(applied)
+            apply_input(applied, self._desks, self._switches, self._gate)
         for record in reports:
             self._apply_report(record, step.clock_ns)
         return [self.read.market(record) for record in market]
@@ -209,16 +219,24 @@ class Shard:
         if self._switches.log_id == NO_LOG:
             return hot_path.NO_BUNDLE
         desk.is_flattening = self._switches.is_flattening(desk)
-        return hot_path.question(desk, self._bundle_of(desk), message, now_ns)
+        return hot_path.question(desk, self._bundle_of(desk.active), message, now_ns)
 
-    def _bundle_of(self, desk: Desk) -> ServingBundle | None:
-        return None if desk.active is None else self._bundles.get(desk.active.sha256)
+    def _bundle_of(self, named: ActiveBundle | None) -> ServingBundle | None:
+        return None if named is None else self._bundles.get(named.sha256)
 
     def _carry_out(
-        self, desk: Desk, wish: hot_path.Wish | Decision, record: Record, orders: list[Order | Cancel], now_ns: int
+        self,
+        desk: Desk,
+        wish: hot_path.Wish | Decision,
+        record: Record,
+        message: Tick,
+        orders: list[Order | Cancel],
+        now_ns: int,
     ) -> Decision:
         """Return what becomes of a wish; an order that passes the gate is among `orders` then."""
-        bundle = self._bundle_of(desk)
+        watching = None if wish is hot_path.STALE else desk.shadow
+        beside = None if watching is None else shadow.answer(desk, self._bundle_of(watching), message, now_ns)
+        bundle = self._bundle_of(desk.active)
         if isinstance(wish, Decision):
             decision = wish
         elif (proposal := hot_path.proposal_for(desk, bundle, wish)) is None:
@@ -227,48 +245,47 @@ class Shard:
             decision = hot_path.denied(wish.decision, denial)
         else:
             decision = hot_path.ordered(wish.decision)
-            order = self._order(desk, bundle, proposal, record, now_ns)
+            order = new_order(
+                proposal,
+                desk,
+                bundle,
+                record,
+                log_id=self._switches.log_id,
+                seq=self._next_seq,
+                epoch=self.epoch,
+                now_ns=now_ns,
+            )
             self._ordered(order, proposal, now_ns)
             orders.append(order)
-        count(desk, decision, self._max_policy_errors)
+        if watching is not None:
+            decision = shadow.beside(desk, decision, beside)
+        if (failed := count(desk, decision, self._max_policy_errors)) is not None:
+            self._notices.append(fell_back(desk, failed, self._max_policy_errors, record.offset, now_ns))
         return decision
 
     def _check(self, desk: Desk, bundle: ServingBundle | None, proposal: Proposal, now_ns: int) -> Denial | None:
         view = view_of(desk, self._desks.values(), state=self._state(desk), bundle=bundle)
         denial = self._gate.check(proposal, view, now_ns)
-        if denial is None or denial.code is not DenialCode.REDUCE_ONLY or not self._is_careful(desk):
-            return denial
-        return Denial(code=DenialCode.BAD_INPUT, limit=denial.limit, resulting=denial.resulting)
+        if denial is None:
+            return None
+        level, risk_alive = self._switches.level(desk), self._switches.risk_alive
+        return named(denial, proposal, desk, level=level, risk_alive=risk_alive, is_blind=self._intakes.is_blind)
 
     def _state(self, desk: Desk) -> TradingState:
         state = self._switches.state(desk)
         return TradingState.REDUCING if state is TradingState.ACTIVE and self._intakes.is_blind else state
 
-    def _is_careful(self, desk: Desk) -> bool:
-        """Whether unreadable input is the only reason that the desk may just reduce."""
-        return self._intakes.is_blind and self._switches.state(desk) is TradingState.ACTIVE
-
-    def _order(
-        self, desk: Desk, bundle: ServingBundle | None, proposal: Proposal, record: Record, now_ns: int
-    ) -> Order:
-        log_id, seq = self._switches.log_id, self._next_seq
-        return new_order(proposal, desk, bundle, record, log_id=log_id, seq=seq, epoch=self.epoch, now_ns=now_ns)
-
     def _cancels(self, now_ns: int) -> list[Order | Cancel]:
         """Cancel what the venue does not answer, and all that is open where trading is halted or flattened."""
-        timeout_ns = self._config.decisions.order_timeout_ms * _MS
         cancels: list[Order | Cancel] = []
         if not self._open:
             return cancels
+        overdue_ns = now_ns - self._config.decisions.order_timeout_ms * _MS
         for order in [order for order in self._open if not order.is_cancel_asked]:
             desk = self._desks[order.instrument]
-            if self._state(desk) is TradingState.HALTED:
-                reason = "halted"
-            elif self._switches.is_flattening(desk) and not order.is_answered:
-                reason = "flatten"
-            elif not order.is_answered and now_ns - order.sent_ns > timeout_ns:
-                reason = "no answer in time"
-            else:
+            is_halted, is_flattening = self._state(desk) is TradingState.HALTED, self._switches.is_flattening(desk)
+            reason = cancel_reason(order, is_halted=is_halted, is_flattening=is_flattening, overdue_ns=overdue_ns)
+            if reason is None:
                 continue
             cancel = new_cancel(order, reason, seq=self._next_seq, epoch=self.epoch)
             self._sent(cancel, now_ns)
@@ -281,6 +298,8 @@ class Shard:
             self._open.cancel_asked(message)
             self._gate.record_cancel(now_ns)
             self._renew_account(message.instrument)
+            if message.reason == NO_ANSWER:
+                self._notices.append(unanswered(message, self._config.decisions.order_timeout_ms, now_ns))
             return
         self._ordered(message, proposal_of(message, self._desks[message.instrument].instrument), now_ns)
 
@@ -296,34 +315,15 @@ class Shard:
     def _renew_account(self, instrument: str) -> None:
         self._desks[instrument].account = account_of(instrument, self._ledger, self._open)
 
-    def _apply_input(self, applied: StepInput) -> None:
-        match applied:
-            case ControlApplied(offset=offset, message=message):
-                self._switches.apply(offset, message, self._desks, self._gate)
-            case BundleActivated():
-                if (desk := self._desks.get(applied.instrument)) is not None:
-                    activate(desk, applied)
-            case RiskAlive(alive=alive):
-                self._switches.risk_alive = alive
-            case _:  # MarketGap is in the step's range, Timer is time alone
-                pass
-
     def _apply_report(self, record: Record, now_ns: int) -> None:
         message = self.read.report(record)
         self._intakes.judge(record, message, now_ns)
         if not isinstance(message, ExecutionReport):
             return
-        desk = self._desks[message.instrument]
-        before = self._ledger.position_lots(message.instrument)
-        try:
-            self._ledger.apply(message)
-        except BadReport:
-            desk.is_disputed = True
-            return
-        self._open.apply(message, desk.instrument)
-        self._renew_account(message.instrument)
-        if (after := self._ledger.position_lots(message.instrument)) != before and (before == 0 or after * before < 0):
-            desk.held_since_ns = now_ns
+        timeout_ms = self._config.decisions.order_timeout_ms
+        self._notices += book(
+            message, self._desks[message.instrument], self._ledger, self._open, timeout_ms=timeout_ms, now_ns=now_ns
+        )
 
     def refill(self, records: Iterable[Record]) -> None:
         """Put ticks from before the checkpoint back into the rings."""
@@ -353,10 +353,7 @@ class Shard:
             gate=self._gate.snapshot(),
             halts=self._switches.halts,
             open_orders=self._open.snapshot(),
-            desks={
-                name: msgspec.convert(desk, DeskState, from_attributes=True)
-                for name, desk in sorted(self._desks.items())
-            },
+            desks={name: state_of(desk) for name, desk in sorted(self._desks.items())},
             intakes=self._intakes.snapshot(),
         )
         return encode_state(state)
@@ -367,22 +364,14 @@ class Shard:
         self.n, self.market_to, self.reports_to = checkpoint.n, checkpoint.market_to, checkpoint.reports_to
         self.clock_ns = checkpoint.clock_ns
         self._next_seq, self._age_floor_ns = state.next_seq, state.age_floor_ns
-        self._switches.restore(
-            control_to=state.control_to,
-            log_id=state.log_id,
-            risk_alive=state.risk_alive,
-            changes=state.limit_changes,
-            halts=state.halts,
-            flattening=state.flattening,
-        )
+        self._switches.restore(state)
         self._intakes = Intakes(self._config.decisions.dead_letters, state.intakes)
         self._ledger = Ledger.restore(state.ledger, self._config.instruments)
         self._gate = Gate.restore(state.gate, self._switches.limits(), self._config.instruments)
         self._open.restore(state.open_orders)
         for name, desk_state in state.desks.items():
             if (desk := self._desks.get(name)) is not None:
-                for field in DeskState.__struct_fields__:
-                    setattr(desk, field, getattr(desk_state, field))
+                restore_desk(desk, desk_state)
                 self._renew_account(name)
 
 

@@ -5,6 +5,7 @@ import hashlib
 import msgspec
 from msgspec import Struct
 
+from agents.execution.desk import Desk
 from agents.execution.intake import IntakeState
 from agents.execution.orders import OpenOrder
 from agents.risk.gate import GateState
@@ -28,6 +29,20 @@ class DeskState(Struct, frozen=True, kw_only=True):
     held_since_ns: int
     source: int
     orders_of_source: int
+    shadow: ActiveBundle | None = None
+    shadow_waited: int = 0
+    has_failed: bool = False
+
+
+def state_of(desk: Desk) -> DeskState:
+    """Return what a checkpoint holds of a desk."""
+    return msgspec.convert(desk, DeskState, from_attributes=True)
+
+
+def restore_desk(desk: Desk, state: DeskState) -> None:
+    """Take a checkpoint's desk over; the ring and the account are not in it."""
+    for field in DeskState.__struct_fields__:
+        setattr(desk, field, getattr(state, field))
 
 
 class ShardState(Struct, frozen=True, kw_only=True):

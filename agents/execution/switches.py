@@ -5,11 +5,12 @@ from contextlib import suppress
 
 from agents.errors import SettingsError
 from agents.execution.desk import Desk
+from agents.execution.state import ShardState
 from agents.risk.gate import Gate
 from agents.risk.instruments import MAX_STEPS
 from agents.risk.kill_switch import TradingState, trading_state
 from agents.risk.limits import Limits as LimitsFile
-from messages.control import ControlMessage, Flatten, Halt, Limits, LogStarted, Override, Resume
+from messages.control import ControlMessage, Flatten, Halt, HaltLevel, Limits, LogStarted, Override, Resume
 from messages.control_fold import HaltBook, HaltState
 
 NO_LOG = ""
@@ -37,28 +38,23 @@ class Switches:
         """The scopes that are being flattened, for a checkpoint."""
         return tuple(sorted(self._flattening))
 
-    def restore(
-        self,
-        *,
-        control_to: int,
-        log_id: str,
-        risk_alive: bool,
-        changes: Mapping[str, float],
-        halts: HaltState,
-        flattening: tuple[str, ...],
-    ) -> None:
+    def restore(self, state: ShardState) -> None:
         """Take a checkpoint's switches over."""
-        self.control_to, self.log_id, self.risk_alive = control_to, log_id, risk_alive
-        self.changes, self._flattening = dict(changes), set(flattening)
-        self._halts = HaltBook.restore(halts)
+        self.control_to, self.log_id, self.risk_alive = state.control_to, state.log_id, state.risk_alive
+        self.changes, self._flattening = dict(state.limit_changes), set(state.flattening)
+        self._halts = HaltBook.restore(state.halts)
 
     def limits(self) -> LimitsFile:
         """Return the limits in force."""
         return self._limits.changed(self.changes) if self.changes else self._limits
 
+    def level(self, desk: Desk) -> HaltLevel | None:
+        """Return the strictest Halt in force for the desk."""
+        return self._halts.level(desk.strategy, desk.instrument.instrument)
+
     def state(self, desk: Desk) -> TradingState:
         """Return what `control` and Risk allow the desk."""
-        return trading_state(self._halts.level(desk.strategy, desk.instrument.instrument), self.risk_alive)
+        return trading_state(self.level(desk), self.risk_alive)
 
     def is_flattening(self, desk: Desk) -> bool:
         """Whether the desk is to be brought to zero."""
@@ -82,6 +78,7 @@ class Switches:
                 for name, desk in desks.items():
                     if message.scope in {"portfolio", f"strategy:{desk.strategy}", f"instrument:{name}"}:
                         gate.release(desk.strategy, name)
+                        desk.is_disputed = False
             case Limits():
                 self._change_limits(message, gate)
             case Flatten(scope=scope, on=on):
@@ -106,3 +103,4 @@ def _override(message: Override, desks: Mapping[str, Desk]) -> None:
     lots = None if message.target is None else message.target / desk.instrument.quantity_step
     if lots is None or abs(lots) <= MAX_STEPS:  # else it is void, too
         desk.override_lots = None if lots is None else round(lots)
+        desk.has_failed = desk.has_failed and lots is not None  # released: the policy is to decide again

@@ -155,7 +155,7 @@ def test_an_entry_is_denied_for_bad_input_until_the_stream_is_good_again() -> No
 def test_a_halt_and_risks_silence_are_named_before_bad_input() -> None:
     target = shard(bundle(Scripted(LONG)), dead_letters=DeadLetterLimits(max_run=5, min_records=10))
     advance(target, [], inputs=ready_inputs())
-    assert said(advance(target, [BAD] * 5 + [quote()], inputs=(RiskAlive(alive=False),)))[-1] == "REDUCE_ONLY"
+    assert said(advance(target, [BAD] * 5 + [quote()], inputs=(RiskAlive(alive=False),)))[-1] == "RISK_AWAY"
     assert said(advance(target, [quote()], inputs=(RiskAlive(alive=True),))) == ["BAD_INPUT"]
 
 

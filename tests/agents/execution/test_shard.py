@@ -74,7 +74,7 @@ def test_without_risks_heartbeat_only_reducing_orders_pass() -> None:
     logged = advance(target, [quote()], ready_inputs()[0], activated())
     assert outcomes(logged) == ["denied"]
     assert logged.decisions[0].denial is not None
-    assert logged.decisions[0].denial.code == "REDUCE_ONLY"
+    assert logged.decisions[0].denial.code == "RISK_AWAY"
 
 
 def test_trades_feed_the_features_and_are_never_decided_on() -> None:

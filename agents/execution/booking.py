@@ -1,0 +1,37 @@
+"""A report, booked: position, open orders, account, and what people should know of it. Changes what it is given."""
+
+from collections.abc import Iterator
+
+from agents.execution.desk import Desk
+from agents.execution.notices import Disputed, Notice, Unanswered
+from agents.execution.orders import OpenOrders
+from agents.execution.views import account_of
+from agents.risk.ledger import BadReport, Ledger
+from messages import ExecutionReport
+
+
+def book(
+    report: ExecutionReport, desk: Desk, ledger: Ledger, orders: OpenOrders, *, timeout_ms: int, now_ns: int
+) -> Iterator[Notice]:
+    """Apply a report to the books; yield what is new of it: a dispute, or the late answer to an order."""
+    name = report.instrument
+    before = ledger.position_lots(name)
+    try:
+        ledger.apply(report)
+    except BadReport as error:
+        if not desk.is_disputed:
+            yield Disputed(
+                instrument=name, exec_id=report.exec_id, order_id=report.order_id, reason=str(error), at_ns=now_ns
+            )
+        desk.is_disputed = True
+        return
+    if desk.account.is_unanswered and any(
+        order.order_id == report.order_id and order.is_cancel_asked and not order.is_answered for order in orders
+    ):
+        yield Unanswered(
+            instrument=name, order_id=report.order_id, has_begun=False, timeout_ms=timeout_ms, at_ns=now_ns
+        )
+    orders.apply(report, desk.instrument)
+    desk.account = account_of(name, ledger, orders)
+    if (after := ledger.position_lots(name)) != before and (before == 0 or after * before < 0):
+        desk.held_since_ns = now_ns
