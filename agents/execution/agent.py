@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 
 from msgspec import Struct
 
 from agents.execution.config import ExecutionConfig
 from agents.execution.directives import Directives, Wanted
+from agents.execution.rehearsal import Rehearsal, active_in
 from agents.execution.runner import ShardRunner
 from agents.execution.scope import Scope, shard_of
+from agents.execution.shard import Shard
 from agents.execution.staging import Staging, prepare
 from agents.lifecycle.status import beat, publish_at_last
 from agents.lifecycle.supervisor import Supervisor
@@ -34,12 +37,13 @@ from messages import (
     Staged,
     Swapped,
     TickpilotError,
+    VirtualClock,
     encode,
     status_key,
 )
 from messages.bus.reading import read_all
 from messages.control import ControlMessage
-from messages.decisions import BundleActivated, RiskAlive, StepInput, Timer
+from messages.decisions import MAX_STEP_RECORDS, BundleActivated, RiskAlive, StepInput, Timer
 
 IDLE_POLL_S = 30.0
 RETRY_S = 0.5
@@ -88,6 +92,7 @@ class ExecutionAgent:
         self._control_to: dict[Partition, int] = {}
         self._clients: _Clients | None = None
         self._stopping = False
+        self._is_busy = False
 
     @property
     def agent_id(self) -> str:
@@ -120,6 +125,7 @@ class ExecutionAgent:
             ("timer", self._watch_time),
             ("commit", self._commit_often),
             ("heartbeat", self._beat),
+            ("keep warm", self._keep_warm),
         ):
             self._tasks.keep(task, f"{self._agent_id}-{name}", self._clock)
 
@@ -229,14 +235,21 @@ class ExecutionAgent:
         market = self._started.market
         while True:
             records = await market.poll(timeout_s=IDLE_POLL_S)
-            for number, chunk in groupby(records, key=lambda record: record.partition):
+            for number, chunk in groupby(records, key=attrgetter("partition")):
                 if (runner := self._live.get(number)) is None:
-                    continue
-                await runner.wait_for_room()
-                if self._live.get(number) is runner:
-                    runner.step(_following(list(chunk), runner.shard.market_to))
-            if records:
-                await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # `poll` may return at once, again and again
+                else:
+                    await self._step_through(runner, _following(list(chunk), runner.shard.market_to))
+
+    async def _step_through(self, runner: ShardRunner, records: Sequence[Record]) -> None:
+        """Decide step by step; acknowledgements, reports and halts have their turn in between."""
+        for low in range(0, len(records), MAX_STEP_RECORDS):
+            await runner.wait_for_room()
+            if self._live.get(runner.shard.partition) is not runner:
+                return
+            self._is_busy = True
+            runner.step(records[low : low + MAX_STEP_RECORDS])
+            await asyncio.sleep(0)
 
     async def _follow_control(self) -> None:
         consumer = await self._bus.consumer()
@@ -323,6 +336,24 @@ class ExecutionAgent:
         for runner in list(self._live.values()):
             runner.step((), (RiskAlive(alive=alive),))
 
+    async def _keep_warm(self) -> None:
+        """Rehearse decisions while no market record comes. Virtual time says nothing of the processor: never there."""
+        if self._config.keep_warm_ms == 0 or isinstance(self._clock, VirtualClock):
+            await asyncio.get_running_loop().create_future()
+        rehearsals: dict[int, Rehearsal] = {}
+        while True:
+            await self._clock.sleep(self._config.keep_warm_ms / 1000)
+            if self._is_busy or not self._live:
+                self._is_busy = False
+                continue
+            number, runner = next(iter(self._live.items()))
+            if number not in rehearsals or rehearsals[number].active != active_in(runner.shard):
+                rehearsals = {number: self._new_rehearsal(runner.shard)}
+            rehearsals[number].once(self._clock)
+
+    def _new_rehearsal(self, shard: Shard) -> Rehearsal:
+        return Rehearsal(shard, self._scope, self._config, self._staging.bundles, partitions=self._partitions)
+
     async def _commit_often(self) -> None:
         while True:
             await self._clock.sleep(self._config.heartbeat_interval_ms / 1000)
@@ -365,4 +396,6 @@ class ExecutionAgent:
 
 def _following(records: Sequence[Record], market_to: int) -> Sequence[Record]:
     """Drop what the shard has decided already: a seek may deliver what was fetched before."""
+    if not records or records[0].offset >= market_to:
+        return records
     return [record for record in records if record.offset >= market_to]

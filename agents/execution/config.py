@@ -32,6 +32,8 @@ class ExecutionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     `static_membership`: a replica that is restarted under its agent id within the session keeps its shards and moves
     nobody else's; one that is stopped for good leaves them alone for so long.
+    `keep_warm_ms`: while no market record comes, a decision is rehearsed so often, for about a twentieth of a core;
+    0: never.
     """
 
     group: str = "execution"
@@ -45,4 +47,5 @@ class ExecutionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     outbox: Annotated[int, Meta(gt=0)] = 256
     staging_timeout_ms: Milliseconds = 20_000
     drain_timeout_ms: Milliseconds = 4_000
+    keep_warm_ms: Annotated[int, Meta(ge=0)] = 1
     decisions: DecisionConfig = DecisionConfig()

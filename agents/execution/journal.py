@@ -49,7 +49,7 @@ class Journal:
 
     def add(self, logged: LoggedStep) -> bytes | None:
         """Take the next step; return the log header when it has orders, which must then be sent in this order."""
-        check_finite(logged)
+        _check_finite(logged)
         entry = Entry(n=logged.step.n, encoded=_encode_step(logged))
         self._entries.append(entry)
         self._pending_bytes += len(entry.encoded)
@@ -84,6 +84,17 @@ class Journal:
         while self._entries and self._entries[0].n <= n:
             self._pending_bytes -= len(self._entries.popleft().encoded)
         self._carried_to = max(self._carried_to, n + 1)
+
+
+def _check_finite(logged: LoggedStep) -> None:
+    """Raise NotFinite when a number in the step is NaN or infinite; most decisions hold none."""
+    if logged.step.inputs:
+        check_finite(logged.step)
+    for decision in logged.decisions:
+        if decision.action is not None or decision.denial is not None or decision.shadow is not None:
+            check_finite(decision)
+    for order in logged.orders:
+        check_finite(order)
 
 
 def entries_of(steps: Iterable[LoggedStep]) -> list[Entry]:

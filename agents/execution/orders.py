@@ -1,6 +1,6 @@
 """From a wanted position to an order, and what is still open at the venue."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -32,62 +32,88 @@ class OpenOrder(Struct, kw_only=True):
         return self.lots - self.filled_lots
 
 
+class InstrumentOrders(Struct, kw_only=True):
+    """The open orders of one instrument, oldest first, and their lots summed up, both sums positive.
+
+    `unanswered` counts those whose cancel was asked for without any answer of the venue before.
+    """
+
+    orders: dict[str, OpenOrder] = {}
+    buy_lots: int = 0
+    sell_lots: int = 0
+    unanswered: int = 0
+
+    def count(self, order: OpenOrder, times: int) -> None:
+        """Add an order to the sums (`times` 1), or take it out (-1) before it changes."""
+        if order.sign > 0:
+            self.buy_lots += times * order.open_lots
+        else:
+            self.sell_lots += times * order.open_lots
+        self.unanswered += times * (order.is_cancel_asked and not order.is_answered)
+
+
+NOTHING_OPEN = InstrumentOrders()
+
+
 class OpenOrders:
     """The open orders of a shard, by instrument; one without any has no entry."""
 
     def __init__(self) -> None:
-        self._by_instrument: dict[str, dict[str, OpenOrder]] = {}
+        self._by_instrument: dict[str, InstrumentOrders] = {}
 
     def __iter__(self) -> Iterator[OpenOrder]:
-        for orders in self._by_instrument.values():
-            yield from orders.values()
+        for opened in self._by_instrument.values():
+            yield from opened.orders.values()
 
     def __bool__(self) -> bool:
         """Whether anything is open."""
         return bool(self._by_instrument)
 
-    def of(self, instrument: str) -> Collection[OpenOrder]:
-        """Return the open orders of an instrument, oldest first."""
-        return self._by_instrument.get(instrument, {}).values()
+    def of(self, instrument: str) -> InstrumentOrders:
+        """Return the open orders of an instrument; not to be changed."""
+        return self._by_instrument.get(instrument, NOTHING_OPEN)
 
     def add(self, order: Order, lots: int, now_ns: int) -> None:
         """An order of so many lots goes out."""
-        self._by_instrument.setdefault(order.instrument, {})[order.order_id] = OpenOrder(
-            order_id=order.order_id,
-            instrument=order.instrument,
-            sign=1 if order.side == "buy" else -1,
-            lots=lots,
-            sent_ns=now_ns,
+        self._put(
+            OpenOrder(
+                order_id=order.order_id,
+                instrument=order.instrument,
+                sign=1 if order.side == "buy" else -1,
+                lots=lots,
+                sent_ns=now_ns,
+            )
         )
+
+    def _put(self, order: OpenOrder) -> None:
+        opened = self._by_instrument.get(order.instrument)
+        if opened is None:
+            opened = self._by_instrument[order.instrument] = InstrumentOrders()
+        opened.orders[order.order_id] = order
+        opened.count(order, 1)
 
     def cancel_asked(self, cancel: Cancel) -> None:
         """A cancel goes out."""
-        if (order := self._by_instrument.get(cancel.instrument, {}).get(cancel.order_id)) is not None:
+        opened = self.of(cancel.instrument)
+        if (order := opened.orders.get(cancel.order_id)) is not None:
+            opened.count(order, -1)
             order.is_cancel_asked = True
+            opened.count(order, 1)
 
     def apply(self, report: ExecutionReport, instrument: Instrument) -> None:
         """Take a report in: fills only grow, a final report closes the order."""
-        orders = self._by_instrument.get(report.instrument, {})
-        if (order := orders.get(report.order_id)) is None:
+        opened = self.of(report.instrument)
+        if (order := opened.orders.get(report.order_id)) is None:
             return
+        opened.count(order, -1)
         order.is_answered = True
         order.filled_lots = max(order.filled_lots, instrument.lots(report.cumulative_quantity) or 0)
-        if report.status.is_final and report.status is not ReportStatus.CANCEL_REJECTED:
-            del orders[report.order_id]
-            if not orders:
-                del self._by_instrument[report.instrument]
-
-    def in_flight(self, instrument: str) -> tuple[int, int]:
-        """Return the open lots to buy and to sell, both positive."""
-        buy = sell = 0
-        if not self._by_instrument:
-            return buy, sell
-        for order in self.of(instrument):
-            if order.sign > 0:
-                buy += order.open_lots
-            else:
-                sell += order.open_lots
-        return buy, sell
+        if not report.status.is_final or report.status is ReportStatus.CANCEL_REJECTED:
+            opened.count(order, 1)
+            return
+        del opened.orders[report.order_id]
+        if not opened.orders:
+            del self._by_instrument[report.instrument]
 
     def snapshot(self) -> tuple[OpenOrder, ...]:
         """Return the state, for a checkpoint."""
@@ -97,7 +123,7 @@ class OpenOrders:
         """Take a snapshot's state over."""
         self._by_instrument = {}
         for order in orders:
-            self._by_instrument.setdefault(order.instrument, {})[order.order_id] = order
+            self._put(order)
 
 
 def new_order(

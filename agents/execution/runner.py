@@ -6,13 +6,14 @@ tasks behind it send in order, one batch in flight, so that a batch is never on 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
 from agents.execution.alerts import alert_of
 from agents.execution.config import ExecutionConfig
-from agents.execution.journal import Entry, Journal, entries_of, grouped
+from agents.execution.hot_path import REFUSED
+from agents.execution.journal import MAX_PENDING_BYTES, Entry, Journal, entries_of, grouped
 from agents.execution.ownership import Ownership, take_ownership
 from agents.execution.recovery import Recovered, recover
 from agents.execution.shard import Shard
@@ -38,12 +39,16 @@ from messages.orders import LOG_HEADER
 from messages.trace import trace_of
 
 REPORTS_POLL_S = 30.0
+MAX_JOINED_BYTES = MAX_PENDING_BYTES  # of logs in one append: a single one may be as large
 MAX_DEAD_BYTES = 8 * 2**20  # of dead letters that wait to be sent; no step is made beyond
 
 
 class _Batch(Struct, frozen=True, kw_only=True):
+    """The orders of step `n`; `log_bytes` is the size of the log that they carry."""
+
     n: int
     records: tuple[NewRecord, ...]
+    log_bytes: int
 
 
 class ShardRunner:
@@ -143,7 +148,7 @@ class ShardRunner:
         header = self._journal.add(logged)
         self._stepped.set()
         if header is not None:
-            self._outbox.append(_Batch(n=step.n, records=_order_records(logged, header, market)))
+            self._outbox.append(_Batch(n=step.n, records=_order_records(logged, header, market), log_bytes=len(header)))
             self._sending.set()
         if self._on_step is not None:
             self._on_step(logged, self._clock.perf_ns() - started)
@@ -153,7 +158,7 @@ class ShardRunner:
         """Queue dead letters; they go out before the step is flushed, so a crash can repeat but not lose one."""
         ts, agent_id = logged.step.clock_ns, self._owner
         for record, decision in zip(market, logged.decisions, strict=True):
-            if decision.outcome == "refused" and isinstance(reason := self.shard.read.market(record), str):
+            if decision is REFUSED and isinstance(reason := self.shard.read.market(record), str):
                 self._dead.add(record, reason, agent_id=agent_id, ts=ts)
         for record in reports:
             if isinstance(report := self.shard.read.report(record), str):
@@ -162,22 +167,25 @@ class ShardRunner:
 
     def _alert(self) -> None:
         """Queue what the shard has to tell: few, for each is a change that lasts a while."""
-        self._alerts.extend(
-            alert_of(notice, self.shard.partition, self._owner) for notice in self.shard.take_notices()
-        )
+        self._alerts.extend(alert_of(notice, self.shard.partition, self._owner) for notice in self.shard.take_notices())
 
     async def send_orders(self) -> None:
-        """Send queued batches in order until cancelled. Raises ProducerFenced, BusTimeout: then the shard is done."""
+        """Send queued batches in order until cancelled. Raises ProducerFenced, BusTimeout: then the shard is done.
+
+        What waits is sent in one go: each step's first record still carries the log that explains it.
+        """
         partition = Partition("orders", self.shard.partition)
         while True:
             await self._sending.wait()
             while self._outbox:
-                batch = self._outbox[0]
-                first = await self._owned.orders.publish_batch(partition, batch.records)
-                self._orders_to = first + len(batch.records)
-                self._journal.orders_acknowledged(batch.n)
+                joined = list(_joined(self._outbox))
+                records = [record for batch in joined for record in batch.records]
+                first = await self._owned.orders.publish_batch(partition, records)
+                self._orders_to = first + len(records)
+                for batch in joined:
+                    self._journal.orders_acknowledged(batch.n)
+                    self._outbox.popleft()
                 self._stepped.set()
-                self._outbox.popleft()
                 self._room.set()
             self._sending.clear()
 
@@ -277,10 +285,25 @@ class ShardRunner:
         await self._owned.log.publish("checkpoints", record, partition=self.shard.partition)
 
 
+def _joined(outbox: Iterable[_Batch]) -> Iterator[_Batch]:
+    """Yield the first batch, and those behind it that may go with it."""
+    log_bytes = records = 0
+    for batch in outbox:
+        log_bytes, records = log_bytes + batch.log_bytes, records + len(batch.records)
+        if records > len(batch.records) and (log_bytes > MAX_JOINED_BYTES or records > MAX_STEP_RECORDS * 4):
+            return
+        yield batch
+
+
 def _chunks(market: Sequence[Record], market_to: int) -> list[tuple[tuple[MarketGap, ...], Sequence[Record]]]:
     """Cut records into steps of at most MAX_STEP_RECORDS, a new one wherever offsets are missing before it."""
     if not market:
         return [((), ())]
+    if len(market) <= MAX_STEP_RECORDS and (market[0].offset, market[-1].offset + 1) == (
+        market_to,
+        market_to + len(market),
+    ):
+        return [((), market)]  # nearly always
     chunks: list[tuple[tuple[MarketGap, ...], Sequence[Record]]] = []
     start, expected = 0, market_to
     gap: tuple[MarketGap, ...] = ()

@@ -12,18 +12,16 @@ from agents.risk.ledger import Ledger
 
 def account_of(instrument: str, ledger: Ledger, orders: OpenOrders) -> Account:
     """Return the instrument's account as it is now; FLAT itself when there is no position and no open order."""
-    position = ledger.position_lots(instrument)
-    opened = orders.of(instrument)
-    if not position and not opened:
+    position, opened = ledger.position_lots(instrument), orders.of(instrument)
+    if not position and not opened.orders:
         return FLAT
-    buy, sell = orders.in_flight(instrument)
     return Account(
         position_lots=position,
-        buy_lots=buy,
-        sell_lots=sell,
-        effective_lots=position + buy - sell,
-        open_orders=len(opened),
-        is_unanswered=any(order.is_cancel_asked and not order.is_answered for order in opened),
+        buy_lots=opened.buy_lots,
+        sell_lots=opened.sell_lots,
+        effective_lots=position + opened.buy_lots - opened.sell_lots,
+        open_orders=len(opened.orders),
+        is_unanswered=opened.unanswered > 0,
         entry_price=(ledger.average_price(instrument) or 0.0) if position else 0.0,
     )
 

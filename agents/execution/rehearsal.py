@@ -1,0 +1,144 @@
+"""Decisions on made-up ticks, so that the next real one finds the processor warm.
+
+Where a feed is sparse, the processor has forgotten the code of a decision when the next tick comes: it takes five times
+as long then. A rehearsal makes steps on a shard of its own, which nobody reads and nothing leaves: by the policy and by
+hand in turn, so that the path of an order stays warm, too.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+from prometheus_client import Counter
+
+from agents.execution.config import ExecutionConfig
+from agents.execution.desk import Desk
+from agents.execution.journal import Journal
+from agents.execution.scope import Scope, shard_of
+from agents.execution.shard import Shard
+from agents.execution.step import ServingBundle
+from agents.lifecycle.metrics import REGISTRY
+from messages import Clock, ExecutionReport, LogStarted, Order, Quote, Record, ReportStatus, Step, encode
+from messages.decisions import BundleActivated, ControlApplied, RiskAlive, StepInput
+from messages.reports import OrderPosition
+
+KEEP_WARM_SECONDS = Counter(
+    "tickpilot_keep_warm_seconds", "Processor time spent on rehearsed decisions.", registry=REGISTRY
+)
+_BEAT_NS = 10_000_000_000  # of its own clock: no window of the gate ever fills
+_TICKS = 10_000
+
+
+class Rehearsal:
+    """Rehearses the decisions of one live shard; made anew when other bundles become active there."""
+
+    def __init__(
+        self,
+        live: Shard,
+        scope: Scope,
+        config: ExecutionConfig,
+        bundles: Mapping[str, ServingBundle],
+        *,
+        partitions: int,
+    ) -> None:
+        self.active = active_in(live)
+        self._shard = shard_of(scope, live.partition, partitions, config, bundles)
+        self._journal = Journal(partition=live.partition, epoch=0, next_step=0)
+        self._reports: list[Record] = []
+        self._ticks = [
+            _quote(desk, live.desks[name]) for name, desk in self._shard.desks.items() if name in dict(self.active)
+        ]
+        inputs: list[StepInput] = [ControlApplied(offset=0, message=LogStarted(log_id="rehearsal"))]
+        inputs.append(RiskAlive(alive=True))
+        for offset, (name, digest) in enumerate(self.active, start=1):
+            bundle = bundles[digest]
+            inputs.append(
+                BundleActivated(
+                    offset=offset,
+                    strategy=bundle.strategy,
+                    instrument=name,
+                    bundle_id=bundle.bundle_id,
+                    sha256=bundle.sha256,
+                )
+            )
+        self._step((), tuple(inputs))
+
+    def once(self, clock: Clock) -> None:
+        """Make one decision, and book the report of the order before."""
+        if not self._ticks:
+            return
+        began_ns = clock.perf_ns()
+        tick = self._ticks[self._shard.n % len(self._ticks)]
+        desk = self._shard.desks[tick.instrument]
+        desk.quotes_waited = 1_000_000  # whatever the policy's interval, it is asked
+        turn = self._shard.n // len(self._ticks) % 4
+        desk.override_lots = None if turn % 2 else turn // 2
+        now_ns = self._shard.clock_ns + _BEAT_NS
+        record = Record(
+            topic="market",
+            partition=self._shard.partition,
+            offset=self._shard.market_to,
+            timestamp_ms=now_ns // 1_000_000,
+            key=tick.instrument.encode(),
+            value=encode(msgspec.structs.replace(tick, ts_recv=now_ns)),
+        )
+        self._step((record,), ())
+        KEEP_WARM_SECONDS.inc((clock.perf_ns() - began_ns) / 1e9)
+
+    def _step(self, market: tuple[Record, ...], inputs: tuple[StepInput, ...]) -> None:
+        shard, reports = self._shard, self._reports
+        step = Step(
+            n=shard.n,
+            market_from=shard.market_to,
+            market_to=shard.market_to + len(market),
+            clock_ns=shard.clock_ns + _BEAT_NS,
+            reports_to=shard.reports_to + len(reports),
+            inputs=inputs,
+        )
+        logged = shard.step(step, market, reports)
+        if self._journal.add(logged) is not None:
+            self._journal.orders_acknowledged(step.n)
+        self._journal.decisions_acknowledged(step.n)
+        self._reports = [self._answer(order) for order in logged.orders if isinstance(order, Order)]
+
+    def _answer(self, order: Order) -> Record:
+        """The order as it would be sent, and the record that reports its fill."""
+        encode(order)
+        report = ExecutionReport(
+            exec_id=order.order_id,
+            order_id=order.order_id,
+            instrument=order.instrument,
+            ts_event=order.ts_decided,
+            side=order.side,
+            strategy=order.strategy,
+            bundle_id=order.bundle_id,
+            status=ReportStatus.FILLED,
+            report_seq=0,
+            cumulative_quantity=order.quantity,
+            average_price=self._shard.desks[order.instrument].instrument.price(_TICKS),
+            cumulative_fee=0.0,
+            leaves_quantity=0.0,
+            order=OrderPosition(partition=self._shard.partition, offset=order.seq),
+        )
+        return Record(
+            topic="reports",
+            partition=self._shard.partition,
+            offset=self._shard.reports_to,
+            timestamp_ms=0,
+            key=order.instrument.encode(),
+            value=encode(report),
+        )
+
+
+def active_in(shard: Shard) -> tuple[tuple[str, str], ...]:
+    """Return the instruments that a bundle trades, and its digest."""
+    return tuple((name, desk.active.sha256) for name, desk in shard.desks.items() if desk.active is not None)
+
+
+def _quote(desk: Desk, live: Desk) -> Quote:
+    """A quote at the prices of today, or anywhere while there are none."""
+    bid = live.bid_ticks or _TICKS
+    ask = max(live.ask_ticks or 0, bid + 1)
+    price = desk.instrument.price
+    return Quote(
+        instrument=desk.instrument.instrument, ts_recv=0, bid=price(bid), bid_size=1.0, ask=price(ask), ask_size=1.0
+    )
