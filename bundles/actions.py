@@ -63,6 +63,12 @@ class ActionMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Return how many values an action has: its indices, and the fraction where that is no index."""
         return len(self.choices) + (self.kind != "levels")
 
+    @property
+    def may_rest(self) -> bool:
+        """Return whether an order may rest in the book."""
+        is_limit = self.order_type == "limit" or any(offset is not None for offset in self.limit_offsets)
+        return is_limit and self.time_in_force in ("GTC", "GTX")
+
     def check_consistent(self) -> None:
         """Raise ActionError when the parts contradict each other."""
         if self.kind == "hybrid" and not self.limit_offsets:

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from agents.errors import SettingsError
 
 NANO = 1_000_000_000
-_GRID_TOLERANCE = 1e-6
+GRID_TOLERANCE = 1e-6
 _KNOWN_PRICES = 4096
 MAX_STEPS = 2**53  # beyond, neighbouring floats are more than one step apart: a number no longer says which it means
 
@@ -54,10 +54,7 @@ class Instrument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     def _ticks(self, price: float) -> int | None:
         steps = price / self.price_step
-        if (
-            -MAX_STEPS <= steps <= MAX_STEPS
-            and -_GRID_TOLERANCE <= steps - (nearest := round(steps)) <= _GRID_TOLERANCE
-        ):
+        if -MAX_STEPS <= steps <= MAX_STEPS and -GRID_TOLERANCE <= steps - (nearest := round(steps)) <= GRID_TOLERANCE:
             return nearest  # nearly always
         return _on_grid(steps)
 
@@ -109,7 +106,7 @@ def _on_grid(steps: float) -> int | None:
     if not -MAX_STEPS <= steps <= MAX_STEPS:
         return None
     nearest = round(steps)
-    return nearest if abs(steps - nearest) <= _GRID_TOLERANCE * max(1.0, abs(steps) * 1e-6) else None
+    return nearest if abs(steps - nearest) <= GRID_TOLERANCE * max(1.0, abs(steps) * 1e-6) else None
 
 
 def instruments_by_name(instruments: Iterable[Instrument]) -> dict[str, Instrument]:

@@ -1,8 +1,9 @@
 """The market as a gymnasium environment: observations, actions and costs as in serving.
 
 A decision at a quote is filled at the first quote at or after it plus the latency, at the touch and never better: buys
-at the ask, sells at the bid, plus the fee, whatever the mapping's order type. The next decision comes `decide_every`
-quotes later, and not before the fill. The reward is the change of equity, marked at the mid, in basis points of
+at the ask, sells at the bid, plus the fee; not at all where that touch shows no volume, or is beyond the limit price of
+a limit order. Orders that rest (GTC, GTX) can't be played. The next decision comes `decide_every` quotes later, and not
+before that quote. The reward is the change of equity, marked at the mid, in basis points of
 `max_position`'s value at the start of the episode, which is also the cash that it starts with. Data ends are
 truncations; nothing terminates.
 """
@@ -15,6 +16,7 @@ import numpy as np
 
 from agents.trainer.config import EnvironmentConfig
 from agents.trainer.market import MIN_QUOTES, Market, check_size
+from bundles.actions import ActionError, ActionMapping
 from bundles.features import CLIP, Floats32
 
 
@@ -22,22 +24,22 @@ class MarketEnv(gymnasium.Env[Floats32, Any]):
     """Episodes are contiguous windows of one of the markets, chosen by `self.np_random`; see the module.
 
     `whole=True` takes the first market from its first to its last quote instead. Raises NotEnoughTicks when a market
-    has fewer than 32 usable quotes.
+    has fewer than 32 usable quotes, ActionError for a mapping that contradicts itself, or whose orders may rest.
     """
 
     def __init__(self, markets: Sequence[Market], config: EnvironmentConfig, *, whole: bool = False) -> None:
         for market in markets:
             check_size(market)
+        config.actions.check_consistent()
+        if config.actions.may_rest:
+            raise ActionError("rests in the book (GTC, GTX), which training can't play; use IOC or FOK")
         self._markets = list(markets)
         self._config = config
         self._whole = whole
         self._observer = config.observer()
         self.feature_spec = self._observer.spec  # an exported policy says what it has been shown
         self.observation_space = gymnasium.spaces.Box(-CLIP, CLIP, (config.features.size,), np.float32)
-        if config.actions.kind == "levels":
-            self.action_space: gymnasium.Space[Any] = gymnasium.spaces.Discrete(len(config.actions.levels))
-        else:
-            self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.action_space = _action_space(config.actions)
         self._begin(self._markets[0], 0)
 
     def reset(
@@ -74,10 +76,10 @@ class MarketEnv(gymnasium.Env[Floats32, Any]):
     def step(self, action: Any) -> tuple[Floats32, float, bool, bool, dict[str, float]]:
         market, at = self._market, self._at
         before = self.equity
-        value = float(action if np.ndim(action) == 0 else action[0])
-        target = self._config.actions.to_target_lots((value,), quantity_step=self._unit, current_lots=self._lots)
+        numbers = _numbers(action)
+        target = self._config.actions.to_target_lots(numbers, quantity_step=self._unit, current_lots=self._lots)
         fill = int(market.fill[at])
-        if target != self._lots and fill < len(market.mid):
+        if target != self._lots and fill < len(market.mid) and self._is_to_be_had(target > self._lots, fill, numbers):
             if self._lots == 0 or (target > 0) != (self._lots > 0):
                 self._since_ns = int(market.ts_ns[fill])
             self._trade(target, float(market.ask[fill] if target > self._lots else market.bid[fill]))
@@ -90,6 +92,20 @@ class MarketEnv(gymnasium.Env[Floats32, Any]):
             not self._whole and self._decisions >= self._config.episode_decisions
         )
         return self._observe(), reward, False, truncated, self._info()
+
+    def _is_to_be_had(self, is_buy: bool, fill: int, numbers: tuple[float, ...]) -> bool:
+        """Return whether the quote `fill` has volume, at the limit price if there is one."""
+        market, at = self._market, self._at
+        if not (market.has_ask if is_buy else market.has_bid)[fill]:
+            return False
+        offset = self._config.actions.limit_offset(numbers)
+        if offset is None:
+            return True
+        # Half a step is room for rounding alone: all prices are on the grid.
+        reach = (0.5 - offset) * market.instrument.price_step - market.margin
+        if is_buy:
+            return bool(market.ask[fill] <= market.ask[at] + reach)
+        return bool(market.bid[fill] >= market.bid[at] - reach)
 
     def _trade(self, target: int, price: float) -> None:
         change, lots = target - self._lots, self._lots
@@ -142,3 +158,20 @@ class MarketEnv(gymnasium.Env[Floats32, Any]):
             "fees": self.fees,
             "trades": float(self.trades),
         }
+
+
+def _action_space(mapping: ActionMapping) -> gymnasium.Space[Any]:
+    """Return the space of a mapping's actions: Discrete, MultiDiscrete, Box, or for a hybrid (Discrete, Box)."""
+    fraction = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+    if mapping.kind == "hybrid":
+        return gymnasium.spaces.Tuple((gymnasium.spaces.Discrete(mapping.choices[0]), fraction))
+    if mapping.kind == "continuous":
+        return fraction
+    choices = mapping.choices
+    return gymnasium.spaces.Discrete(choices[0]) if len(choices) == 1 else gymnasium.spaces.MultiDiscrete(list(choices))
+
+
+def _numbers(action: Any) -> tuple[float, ...]:
+    if isinstance(action, tuple):
+        return tuple(number for part in action for number in _numbers(part))
+    return (float(action),) if np.ndim(action) == 0 else tuple(float(number) for number in action)

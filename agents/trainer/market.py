@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from agents.risk.instruments import Instrument
+from agents.risk.instruments import GRID_TOLERANCE, MAX_STEPS, Instrument
 from bundles.features import (
     ASK,
     ASK_SIZE,
@@ -26,6 +26,7 @@ from messages import Refused
 MIN_QUOTES = 32
 
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 
 class NotEnoughTicks(Refused):
@@ -39,7 +40,9 @@ class NotEnoughTicks(Refused):
 class Market(NamedTuple):
     """One instrument's usable quotes: valid, and with an observation. All arrays have one entry for each.
 
-    `fill` is the index of the first quote after it that is at least the latency later, or the number of quotes.
+    `fill` is the index of the first quote after it that is at least the latency later, or the number of quotes. `bid`
+    and `ask` are what is paid; execution's touch is `margin` inside of them, which is 0 where there are quotes.
+    `has_bid`, `has_ask`: whether a lot or more was to be had there.
     """
 
     instrument: Instrument
@@ -49,13 +52,24 @@ class Market(NamedTuple):
     mid: Floats
     ts_ns: npt.NDArray[np.int64]
     fill: npt.NDArray[np.int64]
+    has_bid: Flags
+    has_ask: Flags
+    margin: float
 
     def part(self, low: int, high: int) -> "Market":
         """Return the quotes [low, high); fills stay inside."""
         cut = slice(low, high)
         fill = np.minimum(self.fill[cut], high) - low
-        arrays = (self.observations[cut], self.bid[cut], self.ask[cut], self.mid[cut], self.ts_ns[cut], fill)
-        return Market(self.instrument, *arrays)
+        return self._replace(
+            observations=self.observations[cut],
+            bid=self.bid[cut],
+            ask=self.ask[cut],
+            mid=self.mid[cut],
+            ts_ns=self.ts_ns[cut],
+            fill=fill,
+            has_bid=self.has_bid[cut],
+            has_ask=self.has_ask[cut],
+        )
 
 
 def check_size(market: Market) -> None:
@@ -69,6 +83,18 @@ def times_ns(rows: Rows) -> npt.NDArray[np.int64]:
     return np.ascontiguousarray(rows).view(np.int64)[:, TS]
 
 
+def readable(rows: Rows, instrument: Instrument) -> Rows:
+    """Return the tick rows without those that Execution refuses: a price off the grid, or numbers beyond it."""
+    is_quote = rows[:, KIND] == IS_QUOTE
+    prices = np.where(is_quote[:, None], rows[:, [BID, ASK]], rows[:, [PRICE]])
+    steps = prices / instrument.price_step
+    tolerance = GRID_TOLERANCE * np.maximum(1.0, np.abs(steps) * 1e-6)
+    is_on_grid = (np.abs(steps - np.round(steps)) <= tolerance) & (np.abs(steps) <= MAX_STEPS)
+    sizes = np.maximum(np.maximum(rows[:, BID_SIZE], rows[:, ASK_SIZE]), np.abs(rows[:, SIGNED_SIZE]))
+    is_sized = sizes <= MAX_STEPS * instrument.quantity_step
+    return rows[is_on_grid.all(axis=1) & is_sized]
+
+
 def prepare(rows: Rows, instrument: Instrument, observer: Observer, latency_ns: int) -> Market:
     """Return the market of tick rows [T, COLUMNS] in the order of their arrival.
 
@@ -76,24 +102,40 @@ def prepare(rows: Rows, instrument: Instrument, observer: Observer, latency_ns: 
     """
     observations, ready = observer.observe_all(rows)
     is_priced = rows[:, KIND] == IS_QUOTE
-    bid, ask = rows[:, BID], rows[:, ASK]
+    margin = 0.0
     if not is_priced.any():
         is_priced = rows[:, KIND] == IS_BAR
-        bid, ask = bid - instrument.price_step, ask + instrument.price_step
+        margin = instrument.price_step
+    bid, ask = rows[:, BID] - margin, rows[:, ASK] + margin
     usable = np.flatnonzero(is_priced & (bid > 0) & (bid <= ask) & ready)
     ts_ns = times_ns(rows)[usable]
-    # Receive times may step back; an order can't be filled at or before the quote that it answers.
-    latest = np.maximum.accumulate(ts_ns) if ts_ns.size else ts_ns
-    fill = np.maximum(np.searchsorted(latest, ts_ns + latency_ns, side="left"), np.arange(len(usable)) + 1)
+    lot = instrument.quantity_step * (1 - GRID_TOLERANCE)
     return Market(
         instrument=instrument,
         observations=observations[usable],
-        bid=bid[usable].copy(),
-        ask=ask[usable].copy(),
+        bid=bid[usable],
+        ask=ask[usable],
         mid=(bid[usable] + ask[usable]) * 0.5,
         ts_ns=ts_ns,
-        fill=fill.astype(np.int64),
+        fill=_fills(ts_ns, latency_ns),
+        has_bid=(rows[usable, BID_SIZE] >= lot) | (margin > 0),
+        has_ask=(rows[usable, ASK_SIZE] >= lot) | (margin > 0),
+        margin=margin,
     )
+
+
+def _fills(ts_ns: npt.NDArray[np.int64], latency_ns: int) -> npt.NDArray[np.int64]:
+    """Return for each time the index of the first later entry that is at least the latency younger, else their number.
+
+    Receive times may step back; an order can't be filled at or before the quote that it answers.
+    """
+    latest = np.maximum.accumulate(ts_ns) if ts_ns.size else ts_ns
+    fill = np.maximum(np.searchsorted(latest, ts_ns + latency_ns, side="left"), np.arange(len(ts_ns)) + 1)
+    due = np.append(ts_ns, np.iinfo(np.int64).max)[fill]
+    for index in np.flatnonzero(due < ts_ns + latency_ns):  # what comes next is from before it: a clock stepped back
+        late = np.flatnonzero(ts_ns[fill[index] :] >= ts_ns[index] + latency_ns)
+        fill[index] = fill[index] + late[0] if late.size else len(ts_ns)
+    return fill.astype(np.int64)
 
 
 def mirrored(rows: Rows) -> Rows:

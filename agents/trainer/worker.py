@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from agents.trainer.config import EnvironmentConfig, WorkerDone, WorkerFailed, WorkerLine, WorkerProgress, WorkerRequest
-from agents.trainer.market import Market, check_size, mirrored, prepare
+from agents.trainer.market import Market, check_size, mirrored, prepare, readable
 from bundles.features import Rows
 from messages.training import Algorithm
 
@@ -62,7 +62,7 @@ def _markets(request: WorkerRequest, environment: EnvironmentConfig) -> tuple[li
     held_out: list[Market] = []
     with np.load(request.data) as data:
         for instrument in request.instruments:
-            rows: Rows = data[instrument.instrument]
+            rows: Rows = readable(data[instrument.instrument], instrument)
             whole = prepare(rows, instrument, observer, environment.latency_ns)
             count = len(whole.mid)
             cut = int(count * (1 - request.config.held_out))

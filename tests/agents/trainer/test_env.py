@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import gymnasium
 import msgspec
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from agents.feed.synthetic import SyntheticConfig, SyntheticSource, synthetic_in
 from agents.risk.instruments import Instrument
 from agents.trainer.config import EnvironmentConfig
 from agents.trainer.env import MarketEnv
-from agents.trainer.market import Market, NotEnoughTicks, mirrored, prepare
-from bundles.actions import ActionMapping
+from agents.trainer.market import Market, NotEnoughTicks, mirrored, prepare, readable
+from bundles.actions import ActionError, ActionMapping
 from bundles.features import DEFAULT_FEATURES, Feature, FeatureSpec, Observer, Rows, TickRing
 
 CONFIG = EnvironmentConfig(episode_decisions=40)
@@ -175,3 +176,126 @@ def test_a_market_of_bars_alone_is_traded_a_step_beside_each_close() -> None:
     assert len(market.mid) > 400
     assert set(market.ask - market.bid) == {1.0}
     assert set(market.mid) == {100.0, 101.0, 102.0}
+
+
+Quoted = tuple[float, float, float]
+
+
+def of_quotes(quotes: list[Quoted], times_ns: list[int] | None = None, latency_ns: int = 0) -> Market:
+    """The market of (bid, ask, size of both) a second apart, price step 1, quantity step 1, after a long calm."""
+    ring = TickRing(1000)
+    calm = DEFAULT_FEATURES.min_ticks - 1
+    for n in range(calm):
+        ring.push_quote(n * 10**9, 99.0, 5, 101.0, 5)
+    for n, (bid, ask, size) in enumerate(quotes):
+        ring.push_quote(times_ns[n] if times_ns else (calm + n) * 10**9, bid, size, ask, size)
+    instrument = Instrument(instrument="X", price_step=1.0, quantity_step=1.0)
+    return prepare(ring.rows(), instrument, Observer(DEFAULT_FEATURES), latency_ns)
+
+
+def playing(market: Market, **actions: Any) -> MarketEnv:
+    defaults: dict[str, Any] = {"kind": "levels", "max_position": 1.0}
+    mapping = ActionMapping(**(defaults | actions))
+    env = MarketEnv([market], msgspec.structs.replace(CONFIG, actions=mapping), whole=True)
+    env.reset(seed=0)
+    return env
+
+
+TOUCH = (99.0, 101.0, 5.0)
+RISING = [TOUCH, (100.0, 102.0, 5.0), *[(100.0, 102.0, 5.0)] * 40]
+FALLING = [TOUCH, (97.0, 99.0, 5.0), *[(97.0, 99.0, 5.0)] * 40]
+
+
+@pytest.mark.parametrize(
+    ("quotes", "offset_ticks", "paid"),
+    [(RISING, 0, None), (RISING, -1, 102.0), (FALLING, 0, 99.0), (FALLING, 2, 99.0), (FALLING, 3, None)],
+)
+def test_a_limit_order_is_filled_where_the_touch_comes_to_its_price(
+    quotes: list[Quoted], offset_ticks: int, paid: float | None
+) -> None:
+    env = playing(of_quotes(quotes), order_type="limit", limit_offset_ticks=offset_ticks)
+    env.step(LONG)
+    assert env.trades == (paid is not None)
+    assert env.cash - env.capital == -(paid or 0.0)
+
+
+def test_the_policy_chooses_the_limit_offset() -> None:
+    for offset, trades in ((0, 1), (1, 0), (2, 1)):
+        env = playing(of_quotes(RISING), limit_offsets=(None, 0, -1))
+        env.step(np.array([LONG, offset]))
+        assert env.trades == trades
+    hybrid = playing(of_quotes(RISING), kind="hybrid", max_position=10.0, limit_offsets=(None, 0))
+    assert hybrid.step((np.int64(0), np.array([-0.4], np.float32)))[4]["position"] == -4.0
+
+
+def test_an_order_finds_nothing_where_the_quote_shows_nothing() -> None:
+    env = playing(of_quotes([TOUCH, (99.0, 101.0, 0.0), *[TOUCH] * 40]))
+    env.step(LONG)
+    assert env.trades == 0
+    env.step(LONG)
+    assert env.trades == 1
+
+
+def test_a_limit_order_at_a_bars_close_finds_nothing_until_the_price_comes_to_it() -> None:
+    ring = TickRing(1000)
+    for n in range(300):
+        ring.push_bar(n * 10**9, 100.0 if n < 200 else 90.0)
+    instrument = Instrument(instrument="X", price_step=1.0, quantity_step=1.0)
+    env = playing(prepare(ring.rows(), instrument, Observer(DEFAULT_FEATURES), 0), order_type="limit")
+    for _ in range(100):
+        env.step(LONG)
+    assert (env.trades, env.cash - env.capital) == (1, -91.0)
+
+
+def test_where_the_clock_steps_back_a_fill_is_not_from_before_the_order() -> None:
+    start = DEFAULT_FEATURES.min_ticks * 10**9
+    times = [start + at * 10**9 for at in (0, 10, 5, 4, 6, *range(11, 50))]
+    market = of_quotes([TOUCH] * len(times), times, latency_ns=10**9)
+    usable = len(market.ts_ns) - len(times)
+    assert (market.fill[usable : usable + 4] - usable).tolist() == [1, 5, 4, 4]
+
+
+def test_crossed_and_zero_quotes_are_no_occasion_to_trade() -> None:
+    odd = [(102.0, 101.0, 5.0), (0.0, 101.0, 5.0), (99.0, 0.0, 5.0), (0.0, 0.0, 0.0), (-3.0, -1.0, 5.0)]
+    assert len(of_quotes([TOUCH, *odd, TOUCH] * 40).mid) == len(of_quotes([TOUCH, TOUCH] * 40).mid)
+    assert len(of_quotes([TOUCH, (100.0, 100.0, 5.0)] * 40).mid) == len(of_quotes([TOUCH, TOUCH] * 40).mid)
+
+
+def test_what_execution_refuses_is_not_trained_on() -> None:
+    ring = TickRing(100)
+    for bid in (99.0, 99.5, 1e17, 98.0, -4.0):
+        ring.push_quote(0, bid, 5, bid + 2.0, 5)
+    ring.push_trade(1, 99.5, 1.0, 1)
+    ring.push_trade(2, 99.0, 1e17, 1)
+    ring.push_trade(3, 99.0, 1.0, -1)
+    instrument = Instrument(instrument="X", price_step=1.0, quantity_step=1.0)
+    assert readable(ring.rows(), instrument)[:, [2, 6]].tolist() == [[99.0, 0.0], [98.0, 0.0], [-4.0, 0.0], [0.0, 99.0]]
+    fine = Instrument(instrument="Y", price_step=0.1, quantity_step=1.0)
+    every = TickRing(1000)
+    for tick in range(1, 1000):
+        every.push_quote(0, tick * 0.1, 5, tick / 10 + 0.1, 5)
+    assert len(readable(every.rows(), fine)) == 999
+
+
+def test_spaces_follow_the_mapping(market: Market) -> None:
+    offsets = (None, 0, 2)
+    multi = msgspec.structs.replace(
+        CONFIG, actions=ActionMapping(kind="levels", max_position=1.0, limit_offsets=offsets)
+    )
+    sb3_check(MarketEnv([market], multi))
+    assert MarketEnv([market], multi).action_space == gymnasium.spaces.MultiDiscrete([3, 3])
+    hybrid = ActionMapping(kind="hybrid", max_position=1.0, limit_offsets=offsets)
+    gymnasium_check(MarketEnv([market], msgspec.structs.replace(CONFIG, actions=hybrid)), skip_render_check=True)
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        ActionMapping(kind="levels", max_position=1.0, order_type="limit", time_in_force="GTC"),
+        ActionMapping(kind="hybrid", max_position=1.0, limit_offsets=(None, 0), time_in_force="GTX"),
+        ActionMapping(kind="hybrid", max_position=1.0),
+    ],
+)
+def test_what_can_not_be_played_is_refused(market: Market, actions: ActionMapping) -> None:
+    with pytest.raises(ActionError):
+        MarketEnv([market], msgspec.structs.replace(CONFIG, actions=actions))
