@@ -30,7 +30,7 @@ from bundles.manifest import (
 )
 from bundles.registry import MAX_BUNDLE_BYTES, read_files
 from bundles.runtimes.choice import DEFAULT_RUNTIME, RuntimeName, open_runtime
-from bundles.runtimes.protocol import Actions, Floats, PolicyRuntime
+from bundles.runtimes.protocol import Actions, Floats, PolicyRuntime, warm
 from bundles.scan.torchscript import check_archive
 from bundles.signing import TrustStore, verify
 from bundles.spaces import INDEX_KINDS, are_within, bounds_of
@@ -121,7 +121,7 @@ def open_policy(files: Files, manifest: Manifest, runtime_name: RuntimeName = DE
     runtime = _open_runtime(files, manifest, runtime_name)
     try:
         check_golden(runtime, vectors, manifest.output_tolerance)
-        runtime.warm()
+        warm(runtime)
     except PolicyError as error:
         raise BundleRefused(error.code, error.what) from error
     return runtime

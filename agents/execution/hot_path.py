@@ -13,6 +13,7 @@ from agents.execution.desk import Account, Desk
 from agents.execution.step import ServingBundle
 from agents.risk.gate import Proposal
 from bundles.features import Floats32
+from bundles.runtimes.protocol import BATCH_SIZES
 from messages import Decision, Denial, DenialCode, Observation, OutcomeCode, Refused
 
 HOLD = Decision(outcome=OutcomeCode.HOLD)
@@ -42,7 +43,6 @@ class Asked(Struct, frozen=True):
 
 Action = tuple[float, ...]
 Question = Asked | Wish | Decision
-BATCH_SIZES = (8, 32)
 MAX_BATCH = BATCH_SIZES[-1]
 FLATTEN = Wish(lots=0, decision=OVERRIDE, is_reducing=True)
 GIVEN_UP = Wish(lots=0, decision=POLICY_ERROR, is_reducing=True)

@@ -44,13 +44,11 @@ class Rehearsal:
         self._shard = shard_of(scope, live.partition, partitions, config, bundles)
         self._journal = Journal(partition=live.partition, epoch=0, next_step=0)
         self._reports: list[Record] = []
-        self._ticks = [
-            _quote(desk, live.desks[name]) for name, desk in self._shard.desks.items() if name in dict(self.active)
-        ]
+        served = [(name, bundles[digest]) for name, digest in self.active if digest in bundles]
+        self._ticks = [_quote(self._shard.desks[name], live.desks[name]) for name, _ in served]
         inputs: list[StepInput] = [ControlApplied(offset=0, message=LogStarted(log_id="rehearsal"))]
         inputs.append(RiskAlive(alive=True))
-        for offset, (name, digest) in enumerate(self.active, start=1):
-            bundle = bundles[digest]
+        for offset, (name, bundle) in enumerate(served, start=1):
             inputs.append(
                 BundleActivated(
                     offset=offset,

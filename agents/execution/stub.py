@@ -10,6 +10,7 @@ from bundles import TorchScriptPolicy, load_bundle
 from bundles.latency import SLO_US, Samples, sample_observations, time_calls, times_of
 from bundles.loader import LoadedBundle
 from bundles.runtimes.choice import DEFAULT_RUNTIME, RuntimeName
+from bundles.runtimes.protocol import warm
 from bundles.signing import TrustStore
 from messages import Clock, SystemClock
 
@@ -72,7 +73,7 @@ class ExecutionAgentStub:
 
     def _samples_us(self, num_trials: int) -> Samples:
         runtime = self.bundle.runtime
-        runtime.warm(_WARM_CALLS)
+        warm(runtime, _WARM_CALLS)
         return time_calls(runtime.act, sample_observations(runtime.obs_shape), self._clock, num_trials)
 
 

@@ -69,8 +69,3 @@ class MlpRuntime:
         if self._program.is_discrete:
             return actions[:, 0].astype(np.int64), outputs
         return actions.astype(np.float32), outputs
-
-    def warm(self, calls: int = 10) -> None:
-        zeros = np.zeros(self._obs_shape, dtype=np.float32)
-        for _ in range(max(calls, 10)):
-            self.act(zeros)

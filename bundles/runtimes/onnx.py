@@ -86,11 +86,6 @@ class OnnxRuntime:
         action, outputs = self._session.run([ACTION, OUTPUTS], {OBSERVATION: observations})
         return action, outputs
 
-    def warm(self, calls: int = 10) -> None:
-        zeros = np.zeros(self._obs_shape, dtype=np.float32)
-        for _ in range(max(calls, 10)):
-            self.act(zeros)
-
 
 def import_onnxruntime() -> Any:
     """Return the package. Raises BundleRefused LOAD_FAILED when it is not installed."""

@@ -10,6 +10,7 @@ from messages.status import RejectCode
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Actions = np.ndarray[Any, np.dtype[Any]]
 Action = tuple[float, ...]
+BATCH_SIZES = (8, 32)  # batches are padded to these, so that a new shape never has to be prepared while it is traded
 
 
 class PolicyRuntime(Protocol):
@@ -40,9 +41,14 @@ class PolicyRuntime(Protocol):
         """Return (actions [B] or [B, k], outputs [B, k]) for float32 [B, *obs_shape]."""
         ...
 
-    def warm(self, calls: int = 10) -> None:
-        """Call `act` with zeros until it is as fast as it gets."""
-        ...
+
+def warm(runtime: PolicyRuntime, calls: int = 10) -> None:
+    """Call a runtime with zeros until it is as fast as it gets: the first calls of each shape cost milliseconds."""
+    zeros = np.zeros(runtime.obs_shape, dtype=np.float32)
+    for _ in range(max(calls, 10)):
+        runtime.act(zeros)
+    for size in BATCH_SIZES:
+        runtime.act_batch(np.stack([zeros] * size))
 
 
 def wrong_observation(observation: Any, obs_shape: tuple[int, ...]) -> PolicyError:

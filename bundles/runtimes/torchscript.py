@@ -82,11 +82,6 @@ class TorchScriptRuntime:
         check_answers(actions, values, len(observations))
         return actions, values
 
-    def warm(self, calls: int = 10) -> None:
-        zeros = np.zeros(self._obs_shape, dtype=np.float32)
-        for _ in range(max(calls, 10)):
-            self.act(zeros)
-
 
 def load_graph(policy: bytes, device: str = "cpu") -> Any:
     """Return the graph of policy.pt as torch runs it. Only for bytes that scan.check_archive has accepted.

@@ -10,7 +10,7 @@ from bundles.errors import PolicyError
 from bundles.export.formats_onnx import onnx_model
 from bundles.manifest import POLICY_NAME
 from bundles.runtimes.onnx import OnnxRuntime
-from bundles.runtimes.protocol import PolicyRuntime
+from bundles.runtimes.protocol import PolicyRuntime, warm
 from bundles.runtimes.torchscript import TorchScriptRuntime, load_graph
 from messages import Refused, RejectCode
 from tests.bundles.samples import crafted_policy
@@ -35,7 +35,7 @@ def row(*values: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 
 def test_a_discrete_action_is_one_whole_number(load: Load) -> None:
     runtime = load(crafted_policy(DISCRETE))
-    runtime.warm()
+    warm(runtime)
     assert runtime.obs_shape == (4,)
     assert runtime.act(row(0, 0, 5, 0)) == (2.0,)
 

@@ -1,0 +1,109 @@
+"""Rehearsals run the code of decisions and touch nothing that is live."""
+
+from agents.execution.config import DecisionConfig, ExecutionConfig
+from agents.execution.rehearsal import KEEP_WARM_SECONDS, Rehearsal, active_in
+from agents.execution.scope import Scope
+from agents.execution.shard import Shard
+from agents.execution.step import ServingBundle
+from agents.risk.limits import Limits
+from bundles.errors import PolicyError
+from bundles.features import Floats32
+from messages import RejectCode, SystemClock
+from tests.agents.execution.stepping import advance
+from tests.builders import DIGEST, OTHER_DIGEST, Scripted, X, activated, bundle, quote, ready_inputs, shard
+
+CONFIG = ExecutionConfig(decisions=DecisionConfig())
+
+
+class Counting:
+    """Goes long and short in turn, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def act(self, observation: Floats32) -> tuple[float, ...]:
+        self.asked += 1
+        return (2.0,) if self.asked % 2 else (0.0,)
+
+    def act_batch(self, observations: Floats32) -> list[tuple[float, ...]]:
+        return [self.act(row) for row in observations]
+
+
+def rehearsal_of(live: Shard, *bundles: ServingBundle) -> Rehearsal:
+    scope = Scope(
+        instruments={"X": X},
+        strategies={"X": "s"},
+        limits=Limits.convert({"defaults": {"max_messages_per_s": 1, "max_repeated_executions": 10}}),
+        trust=None,
+    )
+    return Rehearsal(live, scope, CONFIG, {one.sha256: one for one in bundles}, partitions=1)
+
+
+def live_shard(serving: ServingBundle) -> Shard:
+    live = shard(serving)
+    advance(live, [quote()], *ready_inputs())
+    return live
+
+
+def test_a_rehearsal_asks_the_policy_and_books_orders_over_and_over_and_changes_nothing_live() -> None:
+    policy = Counting()
+    serving = bundle(policy)
+    live = live_shard(serving)
+    before, asked = live.snapshot(), policy.asked
+    rehearsal = rehearsal_of(live, serving)
+    for _ in range(400):
+        rehearsal.once(SystemClock())
+    scratch = rehearsal._shard
+    assert policy.asked - asked == 200
+    # No window of the gate fills, whatever the limits; the venue of the rehearsal fills every order.
+    assert scratch._next_seq > 150
+    assert not scratch.desks["X"].account.is_unanswered
+    assert live.snapshot() == before
+
+
+def test_memory_stays_as_it_is() -> None:
+    serving = bundle(Counting())
+    rehearsal = rehearsal_of(live_shard(serving), serving)
+    for _ in range(200):
+        rehearsal.once(SystemClock())
+    size = len(rehearsal._shard.snapshot())
+    for _ in range(2_000):
+        rehearsal.once(SystemClock())
+    # The ledger remembers finished orders up to a bound; nothing else may grow.
+    assert len(rehearsal._shard._ledger.snapshot().finished) <= 1024
+    assert len(rehearsal._journal) == 0
+    assert len(rehearsal._shard.snapshot()) < size * 12
+
+
+def test_its_processor_time_is_counted() -> None:
+    serving = bundle(Counting())
+    rehearsal = rehearsal_of(live_shard(serving), serving)
+    before = KEEP_WARM_SECONDS._value.get()
+    rehearsal.once(SystemClock())
+    assert KEEP_WARM_SECONDS._value.get() > before
+
+
+def test_without_an_active_bundle_there_is_nothing_to_rehearse() -> None:
+    live = shard()
+    rehearsal = rehearsal_of(live)
+    rehearsal.once(SystemClock())
+    assert rehearsal._shard.market_to == 0
+
+
+def test_another_active_bundle_calls_for_a_new_rehearsal() -> None:
+    one, other = bundle(Counting()), bundle(Counting(), sha256=OTHER_DIGEST)
+    live = shard(one, other)
+    advance(live, [quote()], *ready_inputs())
+    rehearsal = rehearsal_of(live, one, other)
+    assert rehearsal.active == active_in(live) == (("X", DIGEST),)
+    advance(live, [quote()], activated(OTHER_DIGEST, offset=9))
+    assert rehearsal.active != active_in(live)
+
+
+def test_a_policy_that_fails_does_not_end_a_rehearsal() -> None:
+
+    serving = bundle(Scripted(PolicyError(RejectCode.NOT_FINITE, "no")))
+    rehearsal = rehearsal_of(live_shard(serving), serving)
+    for _ in range(20):
+        rehearsal.once(SystemClock())
+    assert rehearsal._shard.market_to == 20
