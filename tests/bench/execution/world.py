@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -20,14 +21,26 @@ from bundles.features import DEFAULT_FEATURES
 from bundles.manifest import MANIFEST_NAME, bundle_id, decode_manifest
 from bundles.registry import read_files
 from bundles.signing import SigningKey
-from messages import Bus, Heartbeat, NewRecord, Partition, Producer, Record, connect, decode, encode, status_key
+from messages import (
+    Bus,
+    Consumer,
+    Heartbeat,
+    NewRecord,
+    Partition,
+    Producer,
+    Rejected,
+    connect,
+    decode,
+    encode,
+    status_key,
+)
 from messages.bus.cluster import create_topics
 from messages.bus.protocol import MAX_BATCH_BYTES
-from messages.bus.reading import read_range
 from messages.control import Activate, Rollout, control_key
 from messages.market import MarketMessage
 from messages.status import Swapped
 from tests.bench.execution.networks import Network
+from tests.bundles.samples import resigned, write_all
 
 STRATEGY = "bench"
 BATCH_RECORDS = 500
@@ -72,12 +85,24 @@ class World(Struct, frozen=True, kw_only=True):
             key=self.key,
             run_name=f"bench-{sequence}",
         )
-        files = read_files(str(directory))
-        return Bundle(
-            uri=str(directory),
-            sha256=sha256(files[MANIFEST_NAME]).hexdigest(),
-            bundle_id=bundle_id(decode_manifest(files[MANIFEST_NAME])),
-        )
+        return _described(directory)
+
+    def again(self, bundle: Bundle, sequences: Iterable[int]) -> list[Bundle]:
+        """Sign the same policy under other sequences: bundles of their own, made in no time."""
+        files = read_files(bundle.uri)
+        return [
+            _described(
+                write_all(self.home / "models" / f"again-{sequence}", resigned(files, self.key, sequence=sequence))
+            )
+            for sequence in sequences
+        ]
+
+
+def _described(directory: Path) -> Bundle:
+    manifest = (directory / MANIFEST_NAME).read_bytes()
+    return Bundle(
+        uri=str(directory), sha256=sha256(manifest).hexdigest(), bundle_id=bundle_id(decode_manifest(manifest))
+    )
 
 
 async def new_world(url: str, home: Path, *, instruments: int = 1, **decisions: Any) -> World:
@@ -147,19 +172,26 @@ async def keep_risk_alive(producer: Producer) -> None:
         await asyncio.sleep(1.0)
 
 
-async def until_swapped(bus: Bus, bundle: Bundle, *, instruments: int = 1) -> None:
-    """Return when every instrument trades with the bundle. Raises TimeoutError."""
-    consumer, seen = await bus.consumer(), set[str]()
-    try:
-        await consumer.assign({Partition("status", 0): 0})
+class SwapWatch:
+    """Follows `status` for bundles that have begun to trade."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._consumer: Consumer | None = None
+        self._swapped: dict[str, set[str]] = defaultdict(set)
+
+    async def until(self, bundle: Bundle, instruments: int) -> None:
+        """Return when so many instruments trade with the bundle. Raises TimeoutError."""
+        if self._consumer is None:
+            self._consumer = await self._bus.consumer()
+            await self._consumer.assign({Partition("status", 0): 0})
         async with asyncio.timeout(_WAIT_S):
-            while len(seen) < instruments:
-                for record in await consumer.poll(timeout_s=1.0):
+            while len(self._swapped[bundle.sha256]) < instruments:
+                for record in await self._consumer.poll(timeout_s=1.0):
                     message = decode("status", record.value, record.headers)
-                    if isinstance(message, Swapped) and message.sha256 == bundle.sha256:
-                        seen.add(message.instrument)
-    finally:
-        await consumer.stop()
+                    assert not isinstance(message, Rejected), message.detail
+                    if isinstance(message, Swapped):
+                        self._swapped[message.sha256].add(message.instrument)
 
 
 def quotes(world: World, count: int, *, seed: int = 0) -> list[MarketMessage]:
@@ -167,10 +199,10 @@ def quotes(world: World, count: int, *, seed: int = 0) -> list[MarketMessage]:
     return list(SyntheticSource(SyntheticConfig(seed=seed, ticks=count, instruments=len(world.instruments))))
 
 
-def later(messages: Sequence[MarketMessage], rounds: int) -> Iterable[MarketMessage]:
-    """Yield the messages over and over, each round behind the one before on the feeder's clock."""
+def later(messages: Sequence[MarketMessage], rounds: Iterable[int]) -> Iterable[MarketMessage]:
+    """Yield the messages once for each round, later on the feeder's clock by as many spans as the round's number."""
     span_ns = messages[-1].ts_recv - messages[0].ts_recv + 1_000_000
-    for turn in range(rounds):
+    for turn in rounds:
         for message in messages:
             yield msgspec.structs.replace(message, ts_recv=message.ts_recv + turn * span_ns)
 
@@ -198,14 +230,3 @@ async def preload(world: World, messages: Iterable[MarketMessage]) -> int:
     finally:
         await producer.stop()
     return count
-
-
-async def read_topic(bus: Bus, topic: str) -> list[Record]:
-    """Return all records of partition 0 of a topic."""
-    partition = Partition(topic, 0)
-    consumer = await bus.consumer()
-    try:
-        end = (await consumer.end_offsets([partition]))[partition]
-    finally:
-        await consumer.stop()
-    return await read_range(bus, {partition: (0, end)})
