@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from agents.lifecycle.agent import Agent
 from agents.lifecycle.garbage import calm_garbage_collector
 from agents.lifecycle.supervisor import Supervisor
+from agents.lifecycle.threads import give_way_soon
 from messages import TickpilotError
 
 STOP_TIMEOUT_S = 9.0
@@ -43,6 +44,7 @@ async def run_agents(agents: Sequence[Agent], *, timeout_s: float = STOP_TIMEOUT
             tasks.spawn(agent.run(), agent.agent_id)
             _log.info("%s started", agent.agent_id)
         calm_garbage_collector()
+        give_way_soon()
         tasks.spawn(_stop_when(stop, tasks), "signal")
         await tasks.wait()
     finally:

@@ -143,6 +143,7 @@ class Drill:
         log.read_to_end()
         self.problems += problems(log, fleet.acknowledged)
         self.problems += fleet.dead()
+        self.note("problems", len(self.problems), "", most=0)
         derived = rederived(log, fleet.cluster, fleet.registry)
         if not derived.is_equal:
             self.problems.append(f"derived again it differs: {derived.mismatches[:1]}")
@@ -161,7 +162,6 @@ class Drill:
             self.note("recovery after the assignment, p99", percentile(recoveries, 99), "s")
             slowest = max(recoveries)
             self.note("recovery after the assignment, slowest", slowest, "s", most=self.form.recovery_s)
-        self.note("problems", len(self.problems), "", most=0)
 
     def _derive_by_command(self) -> None:
         """What an operator does: record everything, derive it again; the command fails when a byte differs."""

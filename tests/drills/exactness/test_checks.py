@@ -68,6 +68,7 @@ def test_times_are_those_inside_the_windows(tmp_path: Path) -> None:
     np.savez(file, steps=np.array(steps), late=np.array([[10, 2_000_000], [20, 5_000_000]]))
     inside = seen(file, [Window(5, 15), Window(25, 45)])
     assert (inside.steps, inside.slowest_ms, inside.latest_ms) == (2, 3.0, 2.0)
+    assert inside.typical_latest_ms == 1.0  # in one window two milliseconds, in the other none
 
 
 def test_a_rhythm_has_its_rate_in_bursts_and_between_them() -> None:

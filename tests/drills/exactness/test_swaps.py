@@ -58,5 +58,8 @@ def _judge(drill: Drill, swapping: Seen, quiet: Seen, swaps: list[Window]) -> No
         drill.note(f"step {when}, slowest", what.slowest_ms, "ms")
         drill.note(f"event loop late {when}, p99.9", what.late_p999_ms, "ms")
         drill.note(f"event loop late {when}, most", what.latest_ms, "ms")
+        drill.note(f"event loop late {when}, most in a typical window", what.typical_latest_ms, "ms")
     most = MOST_ABOVE_MS if drill.form is FULL else None
     drill.note("slowest step during swaps above the slowest without", above_ms, "ms", most=most)
+    later_ms = swapping.typical_latest_ms - quiet.typical_latest_ms
+    drill.note("event loop later in a typical window of a swap than without", later_ms, "ms", most=most)
