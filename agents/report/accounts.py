@@ -101,12 +101,11 @@ class _Books:
         name, self._now_ns = tick.instrument, now_ns
         if name not in self._instruments:
             return
-        price = _price(tick)
-        if price is not None:
+        is_marked = self._portfolio.apply_tick(tick, now_ns)
+        if is_marked and (price := _price(tick)) is not None:
             times, prices = self._mids[name]
             times.append(now_ns)
             prices.append(price)
-        self._portfolio.apply_tick(tick, now_ns)
         if self._ledger.position_lots(name) or not self._equity[0]:
             self._observe(now_ns)
 

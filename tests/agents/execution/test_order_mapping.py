@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from agents.execution.shard import Shard
 from bundles.features import Floats32
-from messages import LoggedStep, Order, Record, ReportStatus
+from messages import Cancel, Flatten, LoggedStep, Order, Record, ReportStatus
+from messages.decisions import ControlApplied
 from tests.builders import X, bundle, quote, ready_inputs, record, report, shard, step_of
 
 OFFSETS = (None, 0, 2, -1)
@@ -95,6 +96,37 @@ def test_a_resting_order_keeps_its_price_while_the_target_stays() -> None:
     new = record(report(order, status=ReportStatus.NEW, filled=0.0), 0, topic="reports")
     logged = advance(target, [quote(bid=104.0, ask=105.0)] * 3, reports=[new])
     assert logged.orders == ()
+
+
+def resting(**mapping: Any) -> tuple[Shard, Order, list[Record]]:
+    """A shard that wants 5, then nothing, its order, and the venue's answer: it rests."""
+    target = hybrid((float(BEHIND), 0.5), (float(BEHIND), 0.0), time_in_force="GTC", **mapping)
+    (order,) = orders(advance(target, [quote(bid=100.0, ask=101.0)]))
+    return target, order, [record(report(order, status=ReportStatus.NEW, filled=0.0), 0, topic="reports")]
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="in-flight orders count as filled, so an order against the resting one goes out instead of its cancel",
+)
+def test_a_resting_order_that_no_longer_serves_the_target_is_cancelled_before_anything_is_sent_against_it() -> None:
+    target, order, answer = resting()
+    sent: list[Any] = []
+    for _ in range(3):
+        sent += advance(target, [quote(bid=100.0, ask=101.0)], reports=answer).orders
+        answer = []
+    assert [message.order_id for message in sent if isinstance(message, Cancel)] == [order.order_id]
+    assert [message for message in sent if isinstance(message, Order)] == []
+
+
+@pytest.mark.xfail(
+    strict=True, reason="orders.cancel_reason cancels no answered order when flattening: it may fill later"
+)
+def test_flatten_cancels_what_rests() -> None:
+    target, order, answer = resting()
+    flatten = ControlApplied(offset=50, message=Flatten(scope="portfolio", on=True, who="me", reason="test", ts=0))
+    logged = advance(target, [quote(bid=100.0, ask=101.0)], flatten, reports=answer)
+    assert [message.order_id for message in logged.orders if isinstance(message, Cancel)] == [order.order_id]
 
 
 mids = st.integers(1_000, 1_900)
