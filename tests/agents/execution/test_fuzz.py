@@ -12,6 +12,7 @@ from agents.execution.journal import Journal
 from agents.execution.shard import Shard
 from agents.execution.state import StateUnreadable, decode_state, state_digest
 from bundles.features import Feature, FeatureSpec, Observer
+from bundles.features.library import KINDS
 from messages import (
     TOPICS,
     Bar,
@@ -37,12 +38,12 @@ INPUTS = 4_000
 MARKET = {kind.__name__: kind for kind in (Quote, Trade, Bar, Observation)}
 
 
-WINDOWED = ("return", "queue_imbalance", "trade_flow", "volatility", "rate")
 EVERY_FEATURE = Observer(
     FeatureSpec(
-        features=(
-            *(Feature(name=name, params={"events": 2}) for name in WINDOWED),
-            *(Feature(name=name) for name in ("spread", "microprice", "position", "unrealized", "held")),
+        features=tuple(
+            Feature(name=name, params=params)
+            for name, kind in KINDS.items()
+            for params in ([{key: 2} for key in kind.params] or [{}])
         )
     )
 )

@@ -1,6 +1,7 @@
 """Streams of ticks full of what feeds send on bad days, and specs that leave no feature out."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
@@ -29,14 +30,16 @@ def quote(ts: int, bid: float, ask: float, bid_size: float = 5, ask_size: float 
 
 
 def walk(ticks: int, seed: int = 0, *, oddity: float = 0.3, trades: float = 0.2, bars: float = 0.05) -> list[Message]:
-    """A random walk. A share `oddity` of its quotes is locked, crossed, zero or repeated, as many times step back."""
+    """A random walk on a grid of 0.5. A share `oddity` of its quotes is locked, crossed, zero or repeated, and as many
+    times stand still or step back.
+    """
     rng = np.random.default_rng(seed)
     sides: tuple[Side | None, ...] = ("buy", "sell", None)
-    mid, ts = 100.0, 10**15
+    mid, ts = 5_000.0, 10**15
     messages: list[Message] = []
-    last = quote(ts, 99.99, 100.01)
+    last = quote(ts, 4_999.5, 5_000.5)
     for n in range(ticks):
-        mid = max(0.5, mid + round(rng.normal(), 1) / 100)
+        mid += round(rng.normal()) * 0.5
         ts = max(0, ts + int(rng.integers(-3, 1) if rng.random() < oddity else rng.exponential(4)) * 1_000_000)
         size, draw = float(rng.integers(0, 9)), rng.random()
         if draw < trades:
@@ -44,7 +47,7 @@ def walk(ticks: int, seed: int = 0, *, oddity: float = 0.3, trades: float = 0.2,
         elif draw < trades + bars:
             messages.append(Bar(instrument="X", ts_recv=ts, open=mid, high=mid, low=mid, close=mid, volume=size))
         else:
-            half = float(rng.integers(1, 3)) / 100
+            half = float(rng.integers(1, 3)) * 0.5
             bid, ask = mid - half, mid + half
             if rng.random() < oddity:
                 odd = ((mid, mid), (ask, bid), (0.0, ask), (0.0, 0.0), (-1.0, ask), (last.bid, last.ask))
@@ -54,13 +57,25 @@ def walk(ticks: int, seed: int = 0, *, oddity: float = 0.3, trades: float = 0.2,
     return messages
 
 
-def streams(least: int = 200, most: int = 900) -> st.SearchStrategy[list[Message]]:
+class Stream(NamedTuple):
+    """How a walk is made: small enough for Hypothesis to print and to shrink."""
+
+    ticks: int
+    seed: int
+    oddity: float = 0.3
+    trades: float = 0.2
+    bars: float = 0.05
+
+    @property
+    def messages(self) -> list[Message]:
+        """The walk."""
+        return walk(self.ticks, self.seed, oddity=self.oddity, trades=self.trades, bars=self.bars)
+
+
+def streams(least: int = 200, most: int = 900) -> st.SearchStrategy[Stream]:
     """Walks of any make: nothing but oddities, no trades, bars alone, ..."""
     share = st.sampled_from([0.0, 0.1, 0.5, 1.0])
-    return st.builds(
-        lambda ticks, seed, oddity, trades, bars: walk(ticks, seed, oddity=oddity, trades=trades, bars=bars),
-        st.integers(least, most), st.integers(0, 2**31), share, share, share,
-    )  # fmt: skip
+    return st.builds(Stream, st.integers(least, most), st.integers(0, 2**31), share, share, share)
 
 
 def rows_of(messages: Sequence[Message]) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bundles.features import RING_TICKS, Feature, FeatureSpec, Observer, TickRing
 from bundles.features.library import KINDS
 from tests.bundles.features.reference import reference
-from tests.bundles.features.streams import ACCOUNT, CAPACITY, EVERY_FEATURE, Message, observed, rows_of, streams, walk
+from tests.bundles.features.streams import ACCOUNT, CAPACITY, EVERY_FEATURE, Stream, observed, rows_of, streams, walk
 
 OBSERVER = Observer(EVERY_FEATURE)
 LIGHT = Observer(  # is ready after two ticks
@@ -23,7 +23,8 @@ PROOF = settings(max_examples=12, deadline=None)
 
 @PROOF
 @given(streams())
-def test_streaming_equals_batch_bit_for_bit(messages: list[Message]) -> None:
+def test_streaming_equals_batch_bit_for_bit(stream: Stream) -> None:
+    messages = stream.messages
     for observer in (OBSERVER, LIGHT):
         batch, _ = observer.observe_all(rows_of(messages), CAPACITY)
         assert batch.tobytes() == observed(messages, observer).tobytes()
@@ -31,17 +32,19 @@ def test_streaming_equals_batch_bit_for_bit(messages: list[Message]) -> None:
 
 @PROOF
 @given(streams(), streams(20, 100), st.floats(0, 1))
-def test_poisoning_the_future_changes_nothing(messages: list[Message], poison: list[Message], where: float) -> None:
+def test_poisoning_the_future_changes_nothing(stream: Stream, poison: Stream, where: float) -> None:
+    messages = stream.messages
     now = int(where * len(messages))
     for observer in (OBSERVER, LIGHT):
         clean, _ = observer.observe_all(rows_of(messages), CAPACITY)
-        poisoned, _ = observer.observe_all(rows_of(messages[:now] + poison), CAPACITY)
+        poisoned, _ = observer.observe_all(rows_of(messages[:now] + poison.messages), CAPACITY)
         assert clean[:now].tobytes() == poisoned[:now].tobytes()
 
 
 @PROOF
 @given(streams(), st.floats(0, 1))
-def test_a_ring_refilled_in_the_middle_goes_on_the_same(messages: list[Message], where: float) -> None:
+def test_a_ring_refilled_in_the_middle_goes_on_the_same(stream: Stream, where: float) -> None:
+    messages = stream.messages
     now = int(where * len(messages))
     for observer in (OBSERVER, LIGHT):
         whole = observed(messages, observer)
@@ -51,7 +54,8 @@ def test_a_ring_refilled_in_the_middle_goes_on_the_same(messages: list[Message],
 
 @PROOF
 @given(streams())
-def test_every_value_is_in_its_range(messages: list[Message]) -> None:
+def test_every_value_is_in_its_range(stream: Stream) -> None:
+    messages = stream.messages
     values, ready = OBSERVER.observe_all(rows_of(messages), CAPACITY)
     for index, feature in enumerate(EVERY_FEATURE.features):
         kind, seen = KINDS[feature.name], values[ready, index]
@@ -77,7 +81,8 @@ def test_the_kernel_computes_what_the_words_say(bars: float) -> None:
 
 @PROOF
 @given(streams(2, 40))
-def test_the_first_ticks_are_ready_when_the_words_say_so(messages: list[Message]) -> None:
+def test_the_first_ticks_are_ready_when_the_words_say_so(stream: Stream) -> None:
+    messages = stream.messages
     for feature in LIGHT.spec.features:
         if feature.name in ACCOUNT:
             continue

@@ -22,7 +22,7 @@ from bundles.features import (
     user_feature,
 )
 from tests.bundles.features import own
-from tests.bundles.features.streams import CAPACITY, Message, observed, quote, rows_of, streams, walk
+from tests.bundles.features.streams import CAPACITY, Stream, observed, quote, rows_of, streams, walk
 
 SKEW = Feature(name="skew", params={"events": 4})
 USER = load_user_features({"skew": f"{own.__name__}:skew", "age": f"{own.__name__}:age"})
@@ -34,7 +34,8 @@ def spec(*features: Feature) -> FeatureSpec:
 
 @settings(max_examples=6, deadline=None)
 @given(streams(50, 500))
-def test_streaming_equals_batch_bit_for_bit(messages: list[Message]) -> None:
+def test_streaming_equals_batch_bit_for_bit(stream: Stream) -> None:
+    messages = stream.messages
     mixed = spec(SKEW, Feature(name="spread"), Feature(name="age", params={"power": 2, "scale_ms": 100}))
     observer = Observer(mixed, USER)
     batch, ready = observer.observe_all(rows_of(messages), CAPACITY)
