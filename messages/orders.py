@@ -80,19 +80,23 @@ def order_id(log_id: str, strategy: str, instrument: str, source: Source, index:
     """
     of_instrument = _fields(log_id, strategy, instrument, source.topic, source.partition)
     content = of_instrument + _field(str(source.offset)) + _index(index)
-    digest = hashlib.blake2b(content, digest_size=16).digest()
-    pairs, first, second = _PAIRS, int.from_bytes(digest[:5]), int.from_bytes(digest[5:10])
-    third, rest = int.from_bytes(digest[10:15]), digest[15] << 2
-    return (
-        f"{pairs[first >> 30]}{pairs[first >> 20 & 1023]}{pairs[first >> 10 & 1023]}{pairs[first & 1023]}"
-        f"{pairs[second >> 30]}{pairs[second >> 20 & 1023]}{pairs[second >> 10 & 1023]}{pairs[second & 1023]}"
-        f"{pairs[third >> 30]}{pairs[third >> 20 & 1023]}{pairs[third >> 10 & 1023]}{pairs[third & 1023]}{pairs[rest]}"
-    )
+    bits = int.from_bytes(hashlib.blake2b(content, digest_size=16).digest()) << 32
+    for low, high, shift in _SPREAD:
+        bits = bits & low | bits << shift & high
+    return bits.to_bytes(32).translate(_LETTERS)[:26].decode()
 
 
-# Base32 (RFC 4648) without padding, two characters at a time: five bytes are four pairs, the last byte is one.
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-_PAIRS = tuple(first + second for first in _LETTERS for second in _LETTERS)
+def _spread(lane: int) -> tuple[int, int, int]:
+    """Return masks of the lower and the upper half of each lane's five eighths, the upper one moved up by the shift."""
+    half = (1 << lane * 5 // 16) - 1
+    low = sum(half << place for place in range(0, 256, lane))
+    return low, low << lane // 2, lane * 3 // 16
+
+
+# Base32 (RFC 4648) without padding: 160 bits are spread over 256, halves apart, then the halves of halves, until each
+# byte holds five of them.
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" * 8
+_SPREAD = tuple(_spread(lane) for lane in (256, 128, 64, 32, 16))
 
 
 @lru_cache(maxsize=4096)
