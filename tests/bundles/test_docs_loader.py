@@ -318,10 +318,11 @@ def modules() -> dict[str, tuple[Any, dict[str, Any]]]:
 
     space = Space(kind="hybrid", shape=(2,), n=(3,), low=(0.0, -0.5), high=(2.0, 0.5))
     fraction = ActionMapping(kind="continuous", max_position=2.0)
+    chosen = ActionMapping(kind="hybrid", max_position=2.0, limit_offsets=(None, 0, 1))
     return {
         "levels": (tiny_module(), {}),
         "continuous": (Sized(is_hybrid=False), {"actions": fraction, "limits": {"max_position": 1.5}}),
-        "hybrid": (Sized(is_hybrid=True), {"actions": None, "action_space": space}),
+        "hybrid": (Sized(is_hybrid=True), {"actions": chosen, "action_space": space}),
     }
 
 

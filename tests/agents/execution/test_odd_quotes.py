@@ -23,7 +23,7 @@ from agents.trainer.market import prepare, readable
 from agents.venue.book import PaperBook
 from agents.venue.config import VenueConfig
 from bundles.features import Feature, FeatureSpec, Floats32, Observer, TickRing
-from messages import LoggedStep, Order, Quote, Record, Refused, Trade, decode, encode
+from messages import Bar, LoggedStep, Order, Quote, Record, Refused, Trade, decode, encode
 from messages.orders import Source
 from tests.builders import (
     ONE_FEATURE,
@@ -233,6 +233,69 @@ def test_a_jump_denies_entries_until_the_period_is_over_and_lets_exits_pass() ->
     logged = target.step(step_of(target, market, reports=filled), market, filled)
     assert [str(decision.denial)[:19] for decision in logged.decisions] == ["PRICE_COLLAR_PERIOD", "None"]
     assert [order.side for order in logged.orders if isinstance(order, Order)] == ["sell"]
+
+
+def test_a_repeated_quote_renews_the_reference_and_sends_nothing_more() -> None:
+    target, first = desk_after(quote(), quote(), quote())
+    assert [decision.outcome.value for decision in first.decisions] == ["order", "hold", "hold"]
+    later_ns = START_NS + 4 * SECOND
+    market = [record(quote(), 3, at_ns=later_ns)]
+    assert target.step(step_of(target, market, at_ns=later_ns), market, []).orders == ()
+    assert target.desks["X"].reference_ns == later_ns
+
+
+def test_a_late_record_is_not_decided_and_moves_the_reference() -> None:
+    target, _ = desk_after(quote(bid=98.0, ask=98.5))
+    now_ns = START_NS + 3 * SECOND
+    market = [record(quote(bid=99.0, ask=99.5), 1, at_ns=START_NS)]
+    logged = target.step(step_of(target, market, at_ns=now_ns), market, [])
+    assert [decision.outcome.value for decision in logged.decisions] == ["stale"]
+    assert target.desks["X"].bid_ticks == 198
+
+
+def test_ts_recv_alone_makes_no_record_late() -> None:
+    _, logged = desk_after(quote(ts_recv=START_NS), quote(ts_recv=0))
+    assert [decision.outcome.value for decision in logged.decisions] == ["order", "hold"]
+
+
+def test_features_count_time_that_runs_backwards_as_none() -> None:
+    spec = FeatureSpec(features=(Feature(name="rate", params={"events": 1}), Feature(name="held")))
+    observer, out, ring = Observer(spec), np.empty(2, np.float32), TickRing()
+    ring.push(quote(ts_recv=START_NS))
+    ring.push(quote(ts_recv=START_NS - SECOND))
+    assert observer.observe(ring, out, 0.0, 0.0, 0)
+    assert out.tolist() == [1.0, 0.0]
+
+
+def test_features_of_a_locked_quote_and_of_sizes_of_zero() -> None:
+    spec = FeatureSpec(features=(Feature(name="spread"), Feature(name="queue_imbalance", params={"events": 1})))
+    observer, out, ring = Observer(spec), np.empty(2, np.float32), TickRing()
+    ring.push(quote())
+    ring.push(quote(bid=100.0, ask=100.0, size=0.0))
+    assert observer.observe(ring, out, 0.0, 0.0, 0)
+    assert out.tolist() == [0.0, 0.0]
+
+
+def test_the_paper_venue_passes_over_a_quote_from_before_the_order() -> None:
+    book = PaperBook(0, VenueConfig(latency_ns=10 * MS), {"X": X})
+    book.market(record(quote(), 0), quote())
+    book.orders([(record(order("buy"), 0, topic="orders"), order("buy"))])
+    early = quote(bid=90.0, ask=90.5, ts_recv=START_NS - SECOND)
+    assert book.market(record(early, 1), early) == []
+    due = quote(bid=95.0, ask=95.5, ts_recv=START_NS + 10 * MS)
+    assert [answer.last_price for answer in book.market(record(due, 2), due)] == [95.5]
+
+
+def test_beside_quotes_a_bar_is_a_reference_and_no_price_of_a_feature() -> None:
+    bar = Bar(instrument="X", ts_recv=START_NS, open=98.0, high=98.0, low=98.0, close=98.0, volume=1.0)
+    target, _ = desk_after(quote(), bar)
+    assert (target.desks["X"].bid_ticks, target.desks["X"].ask_ticks) == (196, 196)
+    observer, out, ring = Observer(ONE_FEATURE), np.empty(1, np.float32), TickRing()
+    ring.push(quote())
+    ring.push(bar)
+    assert observer.observe(ring, out, 0.0, 0.0, 0)
+    assert out[0] > 0
+    assert len(prepare(ring.rows(), X, observer, 0).mid) == 1
 
 
 @pytest.mark.xfail(

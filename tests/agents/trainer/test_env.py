@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env as gymnasium_check
+from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 from agents.feed.synthetic import SyntheticConfig, SyntheticSource, synthetic_instruments
@@ -299,3 +300,14 @@ def test_spaces_follow_the_mapping(market: Market) -> None:
 def test_what_can_not_be_played_is_refused(market: Market, actions: ActionMapping) -> None:
     with pytest.raises(ActionError):
         MarketEnv([market], msgspec.structs.replace(CONFIG, actions=actions))
+
+
+def test_a_policy_that_chooses_limit_offsets_is_trained(market: Market) -> None:
+    mapping = ActionMapping(kind="levels", max_position=1.0, limit_offsets=(None, 0, 1))
+    env = MarketEnv([market], msgspec.structs.replace(CONFIG, actions=mapping))
+    model = PPO("MlpPolicy", env, n_steps=16, batch_size=16, n_epochs=1, seed=0, device="cpu")
+    model.learn(32)
+    observation, _ = env.reset(seed=0)
+    action, _ = model.predict(observation, deterministic=True)
+    assert env.action_space.contains(action)
+    env.step(action)

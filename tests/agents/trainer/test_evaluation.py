@@ -1,5 +1,7 @@
 """Held-out figures: knowledge pays, chance pays the costs."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from agents.feed.synthetic import SyntheticConfig, SyntheticSource, synthetic_in
 from agents.trainer.config import EnvironmentConfig
 from agents.trainer.evaluation import evaluate
 from agents.trainer.market import Market, prepare
+from bundles.actions import ActionMapping
 from bundles.features import Observer, TickRing
 
 CONFIG = EnvironmentConfig()
@@ -41,3 +44,21 @@ def test_evaluation_is_repeatable_and_returns_what_was_seen(market: Market) -> N
     assert one.figures == two.figures
     assert one.observations.shape[1] == CONFIG.features.size
     assert np.isfinite(one.observations).all()
+
+
+OFFSETS = (None, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("actions", "flat"),
+    [
+        (ActionMapping(kind="levels", max_position=1.0, limit_offsets=OFFSETS), (1, 0)),
+        (ActionMapping(kind="hybrid", max_position=10.0, limit_offsets=OFFSETS), (0, [0.0])),
+    ],
+    ids=["levels", "hybrid"],
+)
+def test_a_policy_that_chooses_limit_offsets_is_evaluated(market: Market, actions: ActionMapping, flat: Any) -> None:
+    config = EnvironmentConfig(actions=actions)
+    figures = evaluate(lambda _: flat, [market.part(0, 500)], config, seed=0).figures
+    assert (figures["pnl_bps"], figures["trades"]) == (0.0, 0.0)
+    assert figures["random_pnl_bps"] < 0
