@@ -10,13 +10,16 @@ from operator import attrgetter
 
 from msgspec import Struct
 
+from agents.execution.alerts import risk_alert
 from agents.execution.config import ExecutionConfig
 from agents.execution.directives import Directives, Wanted
 from agents.execution.rehearsal import Rehearsal, active_in
+from agents.execution.risk_watch import RiskWatch
 from agents.execution.runner import ShardRunner
 from agents.execution.scope import Scope, shard_of
 from agents.execution.shard import Shard
 from agents.execution.staging import Staging, prepare
+from agents.execution.swaps import load_bundles, swapped
 from agents.lifecycle.status import beat, publish_at_last
 from agents.lifecycle.supervisor import Supervisor
 from bundles.verifier import Verifier
@@ -43,10 +46,9 @@ from messages import (
 )
 from messages.bus.reading import read_all
 from messages.control import ControlMessage
-from messages.decisions import MAX_STEP_RECORDS, BundleActivated, RiskAlive, StepInput, Timer
+from messages.decisions import MAX_STEP_RECORDS, BundleActivated, BundleUnavailable, RiskAlive, StepInput, Timer
 
 IDLE_POLL_S = 30.0
-RETRY_S = 0.5
 _log = logging.getLogger(__name__)
 
 OnStep = Callable[[LoggedStep, int, int], None]
@@ -86,8 +88,9 @@ class ExecutionAgent:
         )
         self._tasks = Supervisor()
         self._owners: dict[int, asyncio.Task[None]] = {}
+        self._runners: set[ShardRunner] = set()
         self._live: dict[int, ShardRunner] = {}
-        self._risk_alive = False
+        self._risk = RiskWatch(config.risk_timeout_ms)
         self._partitions = 0
         self._control_to: dict[Partition, int] = {}
         self._clients: _Clients | None = None
@@ -187,13 +190,15 @@ class ExecutionAgent:
 
     async def _own_once(self, number: int) -> None:
         runner, work = self._new_runner(number), Supervisor()
+        self._runners.add(runner)
         try:
-            await self._recover(runner)
+            lost = await self._recover(runner)
             for task in (runner.send_orders(), runner.read_reports(), runner.flush_often()):
                 work.spawn(task, f"{self._agent_id}-{number}-work")
-            await self._go_live(runner)
+            await self._go_live(runner, lost)
             await work.wait()
         finally:
+            self._runners.discard(runner)
             if self._live.get(number) is runner:
                 del self._live[number]
             with suppress(TickpilotError):  # the first error is the one that counts
@@ -212,22 +217,22 @@ class ExecutionAgent:
             on_step=None if on_step is None else lambda logged, took_ns: on_step(logged, number, took_ns),
         )
 
-    async def _recover(self, runner: ShardRunner) -> None:
+    async def _recover(self, runner: ShardRunner) -> tuple[BundleUnavailable, ...]:
         recovered = await runner.recover()
         _log.info("shard %d recovered: epoch=%d adopted=%d", runner.shard.partition, runner.epoch, recovered.adopted)
-        for desk in runner.shard.desks.values():
-            while desk.active is not None and desk.active.sha256 not in self._staging.bundles:
-                wanted = self._directives.wanted(desk.active.sha256)
-                if wanted is not None:
-                    await self._stage(wanted)
-                if desk.active.sha256 not in self._staging.bundles:
-                    await self._clock.sleep(RETRY_S)
+        return await load_bundles(runner.shard, self._is_staged, self._clock)
 
-    async def _go_live(self, runner: ShardRunner) -> None:
+    async def _is_staged(self, sha256: str) -> bool:
+        """Whether a bundle is there, or comes when it is asked for once more."""
+        if sha256 not in self._staging.bundles and (wanted := self._directives.wanted(sha256)) is not None:
+            await self._stage(wanted)
+        return sha256 in self._staging.bundles
+
+    async def _go_live(self, runner: ShardRunner, lost: Iterable[BundleUnavailable]) -> None:
         partition, market = Partition("market", runner.shard.partition), self._started.market
         await market.seek(partition, runner.shard.market_to)
         self._live[runner.shard.partition] = runner
-        await self._apply_pending(runner, RiskAlive(alive=self._risk_alive))
+        await self._apply_pending(runner, *lost, RiskAlive(alive=self._risk.is_alive))
         market.resume([partition])
         _log.info("shard %d live: market_from=%d", partition.number, runner.shard.market_to)
 
@@ -264,7 +269,7 @@ class ExecutionAgent:
 
     async def _obey(self, record: Record) -> None:
         if record.topic == "status":
-            self._directives.apply_status(record, self._clock.now_ns())
+            self._risk.hear(record, self._clock.now_ns())
             self._refresh_risk()
             return
         message = self._directives.apply(record)
@@ -272,12 +277,11 @@ class ExecutionAgent:
             await self._apply(message)
 
     async def _apply(self, message: ControlMessage) -> None:
-        if isinstance(message, Rollout):
-            wanted = self._directives.wanted(message.sha256)
-            if wanted is not None:
-                self._tasks.spawn(self._stage_and_activate(wanted), f"{self._agent_id}-stage")
-            return
-        await self._activate()
+        wanted = self._directives.wanted_by(message)
+        if wanted is None or (wanted.sha256 in self._staging.bundles and not isinstance(message, Rollout)):
+            await self._activate()
+        else:  # a Rollout is answered even when the bundle is there
+            self._tasks.spawn(self._stage_and_activate(wanted), f"{self._agent_id}-stage")
 
     async def _stage_and_activate(self, wanted: Wanted) -> None:
         await self._stage(wanted)
@@ -292,6 +296,7 @@ class ExecutionAgent:
     async def _activate(self) -> None:
         for runner in list(self._live.values()):
             await self._apply_pending(runner)
+        self._staging.retain(self._directives.in_use(runner.shard for runner in self._runners))
 
     async def _apply_pending(self, runner: ShardRunner, *first: StepInput) -> None:
         """Give a shard what it has not applied yet: halts and the like, and activations of staged bundles."""
@@ -303,21 +308,7 @@ class ExecutionAgent:
         swap_us = (self._clock.perf_ns() - began) / 1e3
         for applied in inputs:
             if isinstance(applied, BundleActivated):
-                self._tell(self._swapped(runner, applied, swap_us))
-
-    def _swapped(self, runner: ShardRunner, applied: BundleActivated, swap_us: float) -> Swapped:
-        return Swapped(
-            agent_id=self._agent_id,
-            partition=runner.shard.partition,
-            strategy=applied.strategy,
-            instrument=applied.instrument,
-            bundle_id=applied.bundle_id,
-            sha256=applied.sha256,
-            n=runner.shard.n - 1,
-            market_from=runner.shard.market_to,
-            ts=self._clock.now_ns(),
-            swap_us=swap_us,
-        )
+                self._tell(swapped(self._agent_id, runner.shard, applied, self._clock.now_ns(), swap_us))
 
     async def _watch_time(self) -> None:
         while True:
@@ -328,11 +319,14 @@ class ExecutionAgent:
                     runner.step((), (Timer(),))
 
     def _refresh_risk(self) -> None:
-        alive = self._directives.is_risk_alive(self._clock.now_ns(), self._config.risk_timeout_ms)
-        if alive is self._risk_alive:
+        now_ns = self._clock.now_ns()
+        alive = self._risk.turned(now_ns)
+        if alive is None:
             return
-        self._risk_alive = alive
         _log.warning("risk heartbeat %s", "is back: active" if alive else "missed: reducing")
+        timeout_ms = self._config.risk_timeout_ms
+        alert = risk_alert(alive=alive, timeout_ms=timeout_ms, agent_id=self._agent_id, at_ns=now_ns)
+        self._publish("risk", alert.alert_id, alert)
         for runner in list(self._live.values()):
             runner.step((), (RiskAlive(alive=alive),))
 
@@ -370,9 +364,12 @@ class ExecutionAgent:
             _log.warning("lag display is behind: %s", error)
 
     def _tell(self, message: Staged | Swapped | Rejected) -> None:
-        """Publish an answer beside everything else: a slow broker must not hold up a halt."""
-        record = NewRecord(key=status_key(message).encode(), value=encode(message))
-        self._tasks.spawn(publish_at_last(self._started.producer, self._clock, "status", record), "tell")
+        self._publish("status", status_key(message), message)
+
+    def _publish(self, topic: str, key: str, message: Struct) -> None:
+        """Publish beside everything else: a slow broker must not hold up a halt."""
+        record = NewRecord(key=key.encode(), value=encode(message))
+        self._tasks.spawn(publish_at_last(self._started.producer, self._clock, topic, record), "tell")
 
     async def _beat(self) -> None:
         await beat(self._bus, self._started.producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms)

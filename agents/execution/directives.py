@@ -1,14 +1,14 @@
-"""What `control` and `status` mean for Execution: effects for shards, bundles to stage, and whether Risk is alive."""
+"""What `control` means for Execution: effects for shards, and which bundles are to be staged and kept."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
 from agents.execution.shard import Shard
-from messages import Activate, Heartbeat, Record, Refused, Rollout, decode
+from messages import Activate, Record, Refused, Rollout, Shadow, decode
 from messages.control import ControlMessage
-from messages.control_fold import ControlFold
-from messages.decisions import BundleActivated, ControlApplied, StepInput
+from messages.control_fold import ControlFold, RolloutTarget
+from messages.decisions import BundleActivated, BundleShadowed, ControlApplied, StepInput
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -27,51 +27,66 @@ class Directives:
         self.fold = ControlFold()
         self._effects: list[ControlApplied] = []
         self._wanted: dict[str, Wanted] = {}
-        self.risk_seen_ns: int | None = None
 
     def apply(self, record: Record) -> ControlMessage | None:
         """Take a record of `control`; return its message when it counts. A record that can't be read is void."""
         try:
-            message = decode(record.topic, record.value, record.headers)
+            read: object = decode(record.topic, record.value, record.headers)
         except Refused:
             return None
-        if not isinstance(message, ControlMessage) or not self.fold.apply(record.offset, message):
+        if not isinstance(read, ControlMessage) or not self.fold.apply(record.offset, read):
             return None
-        if isinstance(message, Rollout):
-            self._wanted[message.sha256] = Wanted(
-                strategy=message.strategy, bundle_id=message.bundle_id, uri=message.uri, sha256=message.sha256
-            )
-        elif not isinstance(message, Activate):
-            self._effects.append(ControlApplied(offset=record.offset, message=message))
+        message: ControlMessage = read
+        match message:
+            case Rollout():
+                self._want(message.strategy, self.fold.rollouts[message.strategy])
+            case Shadow():
+                if (shadow := self.fold.shadows.get((message.strategy, message.instrument))) is not None:
+                    self._want(message.strategy, shadow)
+            case Activate():
+                pass
+            case _:
+                self._effects.append(ControlApplied(offset=record.offset, message=message))
         return message
 
-    def apply_status(self, record: Record, now_ns: int) -> None:
-        """Take a record of `status`: Risk's heartbeat counts from when it was seen."""
-        try:
-            message = decode(record.topic, record.value, record.headers)
-        except Refused:
-            return
-        if isinstance(message, Heartbeat) and message.agent == "risk":
-            self.risk_seen_ns = now_ns
-
-    def is_risk_alive(self, now_ns: int, timeout_ms: int) -> bool:
-        """Whether Risk's heartbeat was seen within the timeout."""
-        return self.risk_seen_ns is not None and now_ns - self.risk_seen_ns <= timeout_ms * 1_000_000
+    def _want(self, strategy: str, target: RolloutTarget) -> None:
+        self._wanted[target.sha256] = Wanted(
+            strategy=strategy, bundle_id=target.bundle_id, uri=target.uri, sha256=target.sha256
+        )
 
     def wanted(self, sha256: str) -> Wanted | None:
-        """Return the bundle that a Rollout has named by this digest."""
+        """Return the bundle that a Rollout or a Shadow has named by this digest."""
         return self._wanted.get(sha256)
 
+    def wanted_by(self, message: ControlMessage) -> Wanted | None:
+        """Return the bundle that a message needs to be staged; None when it needs none, or one that was never named."""
+        if isinstance(message, Rollout | Activate | Shadow) and message.sha256 is not None:
+            return self._wanted.get(message.sha256)
+        return None
+
     def to_stage(self) -> list[Wanted]:
-        """Return what trades now and what is to trade next."""
-        digests = {active.sha256 for active in self.fold.active.values()}
-        digests |= {rollout.sha256 for rollout in self.fold.rollouts.values()}
-        return [self._wanted[digest] for digest in sorted(digests) if digest in self._wanted]
+        """Return what trades now, what is to trade next, what traded before and what shadows."""
+        return [self._wanted[digest] for digest in sorted(self._named()) if digest in self._wanted]
+
+    def in_use(self, shards: Iterable[Shard]) -> set[str]:
+        """Return the digests that must stay loaded: what `control` may ask for at once, and what these shards hold."""
+        held = {
+            named.sha256
+            for shard in shards
+            for desk in shard.desks.values()
+            for named in (desk.active, desk.previous, desk.shadow)
+            if named is not None
+        }
+        return self._named() | held
+
+    def _named(self) -> set[str]:
+        trading = {bundle.sha256 for bundle in (*self.fold.active.values(), *self.fold.previous.values())}
+        return trading | {target.sha256 for target in (*self.fold.rollouts.values(), *self.fold.shadows.values())}
 
     def inputs_for(self, shard: Shard, staged: Mapping[str, object]) -> tuple[StepInput, ...]:
-        """Return what `control` holds that the shard has not applied; activations only of staged bundles."""
+        """Return what `control` holds that the shard has not applied; of bundles only what is staged."""
         effects: Iterable[StepInput] = (effect for effect in self._effects if effect.offset >= shard.control_to)
-        return (*effects, *self._activations(shard, staged))
+        return (*effects, *self._activations(shard, staged), *self._shadows(shard, staged))
 
     def _activations(self, shard: Shard, staged: Mapping[str, object]) -> Iterator[BundleActivated]:
         for (strategy, instrument), active in sorted(self.fold.active.items()):
@@ -86,3 +101,18 @@ class Directives:
                     bundle_id=active.bundle_id,
                     sha256=active.sha256,
                 )
+
+    def _shadows(self, shard: Shard, staged: Mapping[str, object]) -> Iterator[BundleShadowed]:
+        for name, desk in shard.desks.items():
+            shadow, held = self.fold.shadows.get((desk.strategy, name)), desk.shadow
+            if shadow is not None:
+                if shadow.sha256 in staged and (held is None or held.offset < shadow.offset):
+                    yield BundleShadowed(
+                        offset=shadow.offset,
+                        strategy=desk.strategy,
+                        instrument=name,
+                        bundle_id=shadow.bundle_id,
+                        sha256=shadow.sha256,
+                    )
+            elif held is not None and (ended := self.fold.last_offset(f"shadow/{desk.strategy}/{name}")) > held.offset:
+                yield BundleShadowed(offset=ended, strategy=desk.strategy, instrument=name)

@@ -1,6 +1,6 @@
 """Bundles on their way to the hot path: verified, loaded and warmed beside it, kept by digest."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -50,8 +50,13 @@ class Staging:
 
     @property
     def bundles(self) -> Mapping[str, ServingBundle]:
-        """The staged bundles by digest; grows as bundles are staged."""
+        """The staged bundles by digest; changes as bundles are staged and let go of."""
         return self._bundles
+
+    def retain(self, digests: Collection[str]) -> None:
+        """Let go of every bundle but these: each that was ever staged would stay in memory otherwise."""
+        for digest in self._bundles.keys() - set(digests):
+            del self._bundles[digest]
 
     async def stage(self, wanted: Wanted) -> Staged | Rejected:
         """Stage a bundle and return the answer for `status`; nothing changes when it is refused."""

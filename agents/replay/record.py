@@ -17,8 +17,8 @@ from bundles.registry import read_files
 from messages import TOPICS, Bus, Partition, Record, Refused
 from messages.bus.reading import read_range
 from messages.codec import decode
-from messages.control import Rollout
-from messages.decisions import BundleActivated
+from messages.control import Rollout, Shadow
+from messages.decisions import BundleActivated, BundleShadowed
 
 FORMAT = 1
 RECORDED = tuple(TOPICS)
@@ -143,7 +143,7 @@ def _copy_bundles(directory: Path, records: Mapping[Partition, Sequence[Record]]
     for number in range(shards):
         for logged in logged_steps(records.get(Partition("decisions", number), ())):
             for applied in logged.step.inputs:
-                if isinstance(applied, BundleActivated) and applied.sha256 in places:
+                if isinstance(applied, BundleActivated | BundleShadowed) and applied.sha256 in places:
                     _copy_bundle(directory / "bundles" / applied.sha256, places.pop(applied.sha256))
 
 
@@ -161,7 +161,7 @@ def _rolled_out(control: Iterable[Record]) -> Iterable[tuple[str, str]]:
             message = decode(record.topic, record.value, record.headers)
         except Refused:
             continue
-        if isinstance(message, Rollout):
+        if isinstance(message, Rollout | Shadow) and message.sha256 is not None and message.uri is not None:
             yield message.sha256, message.uri
 
 

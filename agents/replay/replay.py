@@ -15,7 +15,7 @@ from agents.execution.step import ServingBundle
 from agents.replay.player import Mismatch, rederive
 from bundles.loader import load_bundle
 from messages import LoggedStep, Record
-from messages.decisions import BundleActivated
+from messages.decisions import BundleActivated, BundleShadowed
 
 Records = Callable[[str, int], Sequence[Record]]
 
@@ -97,6 +97,10 @@ def replay(records: Records, *, partitions: int, scope: Scope, config: Execution
 
 
 def _digests(steps: Iterable[LoggedStep]) -> set[str]:
+    """What traded, and what decided beside it."""
     return {
-        applied.sha256 for logged in steps for applied in logged.step.inputs if isinstance(applied, BundleActivated)
+        applied.sha256
+        for logged in steps
+        for applied in logged.step.inputs
+        if isinstance(applied, BundleActivated | BundleShadowed) and applied.sha256 is not None
     }
