@@ -43,6 +43,11 @@ class InstrumentOrders(Struct, kw_only=True):
     sell_lots: int = 0
     unanswered: int = 0
 
+    @property
+    def oldest_ns(self) -> int:
+        """When the oldest was sent, on the step clock."""
+        return next(iter(self.orders.values())).sent_ns
+
     def count(self, order: OpenOrder, times: int) -> None:
         """Add an order to the sums (`times` 1), or take it out (-1) before it changes."""
         if order.sign > 0:
@@ -68,6 +73,10 @@ class OpenOrders:
     def __bool__(self) -> bool:
         """Whether anything is open."""
         return bool(self._by_instrument)
+
+    def by_instrument(self) -> list[tuple[str, InstrumentOrders]]:
+        """Return what is open, instrument by instrument."""
+        return list(self._by_instrument.items())
 
     def of(self, instrument: str) -> InstrumentOrders:
         """Return the open orders of an instrument; not to be changed."""
@@ -186,7 +195,9 @@ def new_cancel(order: OpenOrder, reason: str, *, seq: int, epoch: int) -> Cancel
 
 
 def cancel_reason(order: OpenOrder, *, is_halted: bool, is_flattening: bool, overdue_ns: int) -> str | None:
-    """Return why an open order is to be cancelled, or None; one sent before `overdue_ns` should have an answer."""
+    """Return why an open order is to be cancelled now, or None; one sent before `overdue_ns` should have an answer."""
+    if order.is_cancel_asked:
+        return None
     if is_halted:
         return "halted"
     if order.is_answered:

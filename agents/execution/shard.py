@@ -281,15 +281,18 @@ class Shard:
         if not self._open:
             return cancels
         overdue_ns = now_ns - self._config.decisions.order_timeout_ms * _MS
-        for order in [order for order in self._open if not order.is_cancel_asked]:
-            desk = self._desks[order.instrument]
+        for name, opened in self._open.by_instrument():
+            desk = self._desks[name]
             is_halted, is_flattening = self._state(desk) is TradingState.HALTED, self._switches.is_flattening(desk)
-            reason = cancel_reason(order, is_halted=is_halted, is_flattening=is_flattening, overdue_ns=overdue_ns)
-            if reason is None:
-                continue
-            cancel = new_cancel(order, reason, seq=self._next_seq, epoch=self.epoch)
-            self._sent(cancel, now_ns)
-            cancels.append(cancel)
+            if not (is_halted or is_flattening) and opened.oldest_ns >= overdue_ns:
+                continue  # nearly always
+            for order in list(opened.orders.values()):
+                reason = cancel_reason(order, is_halted=is_halted, is_flattening=is_flattening, overdue_ns=overdue_ns)
+                if reason is None:
+                    continue
+                cancel = new_cancel(order, reason, seq=self._next_seq, epoch=self.epoch)
+                self._sent(cancel, now_ns)
+                cancels.append(cancel)
         return cancels
 
     def _sent(self, message: Order | Cancel, now_ns: int) -> None:
