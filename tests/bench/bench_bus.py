@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 from time import perf_counter, perf_counter_ns
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -23,7 +23,7 @@ from messages import NewRecord, Partition, Quote, Record, connect, decode, encod
 from messages.bus.kafka.calls import KafkaTimeouts
 from messages.bus.protocol import MAX_BATCH_BYTES, Bus
 from messages.topics import TOPICS
-from tests.bench.measure import percentile, report, result
+from tests.bench.measure import Pair, compared, percentile, report, result
 from tests.brokers import running_kafka
 
 ROUNDS = 7
@@ -270,43 +270,11 @@ async def in_memory() -> float:
     return MEMORY_RECORDS / (perf_counter() - began)
 
 
-class Pair(NamedTuple):
-    ours: float
-    raw: float
-
-
 async def _pair(url: str, measure: Callable[[Client], Awaitable[Any]]) -> tuple[Any, Any]:
     async with our_client(url) as ours:
         first = await measure(ours)
     async with raw_client(url) as raw:
         return first, await measure(raw)
-
-
-def ratios(pairs: list[Pair]) -> float:
-    """The median of the rounds' ratios: both sides of a ratio ran next to each other."""
-    return median(pair.ours / pair.raw for pair in pairs)
-
-
-def compared(
-    name: str, pairs: list[Pair], unit: str, *, at_most: float | None = None, at_least: float | None = None
-) -> Any:
-    ratio = ratios(pairs)
-    target, passed = "", None
-    if at_most is not None:
-        target, passed = f"<= {at_most}x", ratio <= at_most
-    elif at_least is not None:
-        target, passed = f">= {at_least}x", ratio >= at_least
-    return {
-        **result(
-            name,
-            median(pair.ours for pair in pairs),
-            unit,
-            baseline=median(pair.raw for pair in pairs),
-            target=target,
-            passed=passed,
-        ),
-        "ratio": round(ratio, 3),
-    }
 
 
 async def main() -> None:

@@ -1,213 +1,160 @@
-"""One decision, tick bytes in to order bytes out, against the bare frozen forward of the same 64x64 policy.
+"""Execution's speed: decisions in this process, then the agent on a real Kafka, against bare calls and a raw client.
 
-Rounds alternate between the two in one process; medians over the rounds.
+Parts can be named: `bench_execution.py decision paced round-trip throughput bursts memory`; without names all are run.
 """
 
+import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from time import perf_counter_ns
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import numpy as np
-import torch
+from agents.lifecycle import local_kafka
+from agents.lifecycle.process import run_async
+from messages import Refused
+from tests.bench.execution import bursts, decision, growth, latencies, round_trip, throughput
+from tests.bench.execution.processes import on_cores
+from tests.bench.measure import Pair, compared, median, percentile, report, result
+from tests.brokers import own_broker, running_kafka
 
-from agents.assembly import scope_of
-from agents.demo.plan import STRATEGY, DemoOptions, DemoPlan, environment_of, make_plan
-from agents.execution.scope import shard_of
-from agents.execution.shard import Shard
-from agents.execution.staging import serving
-from agents.execution.step import ServingBundle
-from agents.lifecycle.garbage import calm_garbage_collector
-from agents.settings import parse_settings
-from bundles.export import export_module
-from bundles.latency import Call, bare_call
-from bundles.loader import load_bundle
-from bundles.manifest import POLICY_NAME
-from bundles.runtimes.choice import RuntimeName
-from bundles.signing import SigningKey, TrustStore
-from messages import LogStarted, Order, Record, Step, encode
-from messages.bus.partitioner import partition_of
-from messages.decisions import BundleActivated, ControlApplied, RiskAlive, StepInput
-from tests import builders
-from tests.bench.measure import median, percentile, report, result
-
-ROUNDS, STEPS = 7, 6_000
-RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
+ROUNDS = 5
+TICKS = 300_000
+GROWTH_TICKS, GROWTH_SWAPS = 1_000_000, 500
+Results = list[dict[str, Any]]
 
 
-def layers(inputs: int, outputs: int) -> tuple[torch.nn.Module, torch.nn.Module]:
-    return torch.nn.Linear(inputs, outputs), torch.nn.ReLU()
+class Place(NamedTuple):
+    """Where Kafka is, its process if it is ours, and a directory to work in."""
+
+    url: str
+    broker: int | None
+    home: Path
 
 
-def network(size: int) -> torch.nn.Module:
-    """64x64 with the weights of a policy that has an opinion: it changes its mind now and then."""
-
-    class Network(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            torch.manual_seed(4)
-            self.layers = torch.nn.Sequential(
-                torch.nn.Linear(size, 64),
-                torch.nn.ReLU(),
-                torch.nn.Linear(64, 64),
-                torch.nn.ReLU(),
-                torch.nn.Linear(64, 3),
-            )
-
-        def forward(self, observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            scores = self.layers(observations)
-            return scores.argmax(dim=1), scores
-
-    return Network()
+@contextmanager
+def place() -> Iterator[Place]:
+    """Yield a broker of our own where this machine can run one, else any."""
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        try:
+            local_kafka.check_tools()
+        except Refused:
+            yield Place(stack.enter_context(running_kafka()), None, home)
+            return
+        broker = stack.enter_context(own_broker())
+        yield Place(broker.url, local_kafka.pid_of(broker), home)
 
 
-def make_bundles(plan: DemoPlan, home: Path) -> tuple[dict[RuntimeName, ServingBundle], Call]:
-    """The same bundle, served by each backend, and the bare call of its policy."""
-    key = SigningKey.generate()
-    environment = environment_of(plan)
-    directory = export_module(
-        network(environment.features.size),
-        out_dir=home,
-        obs_shape=(environment.features.size,),
-        strategy=STRATEGY,
-        instruments=plan.settings.strategies[STRATEGY],
-        features=environment.features,
-        actions=environment.actions,
-        sequence=1,
-        created=1,
-        key=key,
-        run_name="network",
-        formats=("onnx",),
-    )
-    trust = TrustStore.of([key])
-    loaded = {name: load_bundle(directory, trust=trust, runtime=name) for name in RUNTIMES}
-    call = bare_call(loaded["torchscript"].files[POLICY_NAME], (environment.features.size,))
-    return {name: serving(bundle) for name, bundle in loaded.items()}, call
+def decisions(_place: Place) -> Results:
+    return decision.results()
 
 
-def live_shard(plan: DemoPlan, bundle: ServingBundle) -> Shard:
-    shard = shard_of(scope_of(plan.settings), 0, 1, plan.settings.execution, {bundle.sha256: bundle})
-    inputs: list[StepInput] = [ControlApplied(offset=0, message=LogStarted(log_id="bench")), RiskAlive(alive=True)]
-    for offset, name in enumerate(shard.desks, start=1):
-        inputs.append(
-            BundleActivated(
-                offset=offset, strategy=STRATEGY, instrument=name, bundle_id=bundle.bundle_id, sha256=bundle.sha256
-            )
+def paced(where: Place) -> Results:
+    """One step of the live agent, hot, paced and under swap (the picture's figures)."""
+    measured = run_async(latencies.measure(where.home / "latencies"))
+    p99 = percentile(measured.paced, 99)
+    calm, swapping = max(measured.hot), max(measured.swapping)
+    return [
+        result("step, mlp, hot, p99", percentile(measured.hot, 99), "us"),
+        result("step, mlp, paced 100/s, kept warm, p50", percentile(measured.paced, 50), "us"),
+        result("step, mlp, paced 100/s, kept warm, p99", p99, "us", target="<= 100", passed=p99 <= 100),
+        result("step, mlp, under swap, p99", percentile(measured.swapping, 99), "us"),
+        result("step, mlp, under swap, slowest; baseline: slowest hot", swapping, "us", baseline=calm),
+    ]
+
+
+def round_trips(where: Place) -> Results:
+    """A tick's way to its order, ours and the raw loop's in turn."""
+    rounds = []
+    for turn in range(ROUNDS):
+        ours = run_async(round_trip.ours(where.url, where.home / f"ours-{turn}"))
+        rounds.append((ours, run_async(round_trip.raw(where.url, where.home / f"raw-{turn}"))))
+    return [
+        compared(
+            f"tick to order through Kafka, paced {round_trip.PACE_HZ}/s, p{percent}",
+            [Pair(percentile(ours, percent), percentile(raw, percent)) for ours, raw in rounds],
+            "us",
+            at_most=most,
         )
-    shard.step(Step(n=0, market_from=0, market_to=0, clock_ns=0, reports_to=0, inputs=tuple(inputs)), [], [])
-    return shard
+        for percent, most in ((50, 1.10), (99, 1.15))
+    ]
 
 
-def market(plan: DemoPlan) -> list[Record]:
-    records: list[Record] = []
-    for message in plan.messages:
-        key = message.instrument.encode()
-        assert partition_of(key, 1) == 0
-        records.append(
-            Record(
-                topic="market",
-                partition=0,
-                offset=len(records),
-                timestamp_ms=message.ts_recv // 1_000_000,
-                key=key,
-                value=encode(message),
-            )
-        )
-    return records
+def rates(where: Place) -> Results:
+    """Ticks a second out of a full topic, the agent alone on the first core, all else on the others."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    found: Results = []
+    with ExitStack() as stack:
+        for pid in (os.getpid(), where.broker):
+            if pid is not None and others:
+                stack.enter_context(on_cores(pid, others))
+        for conflate, least, what in ((False, 30_000, "every tick decided"), (True, 100_000, "decisions conflated")):
+            runs = [
+                run_async(
+                    throughput.measure(
+                        where.url, where.home / f"rate-{conflate}-{turn}", ticks=TICKS, conflate=conflate, cores=[first]
+                    )
+                )
+                for turn in range(ROUNDS)
+            ]
+            rate = median([run.ticks_per_s for run in runs])
+            name = f"sustained through Kafka, one core, {what}"
+            found.append(result(name, rate, "ticks/s", target=f">= {least}", passed=rate >= least))
+            by_cpu = median([run.ticks_per_cpu_s for run in runs])
+            found.append(result(f"{name}, by processor time", by_cpu, "ticks/CPU-s"))
+            asked = sum(n for outcome, n in runs[0].outcomes.items() if outcome != "conflated") / runs[0].ticks
+            found.append(result(f"{name}, share of ticks decided", asked, "fraction"))
+    return found
 
 
-class Round(NamedTuple):
-    """Microseconds of steps in which the policy was asked: nothing went out, an order did, a report was booked too."""
-
-    quiet: list[float]
-    ordered: list[float]
-    booked: list[float]
-
-
-def one_round(shard: Shard, records: list[Record]) -> Round:
-    times = Round([], [], [])
-    reports: list[Record] = []
-    for record in records:
-        began = perf_counter_ns()
-        step = Step(
-            n=shard.n,
-            market_from=record.offset,
-            market_to=record.offset + 1,
-            clock_ns=max(record.timestamp_ms * 1_000_000, shard.clock_ns),
-            reports_to=shard.reports_to + len(reports),
-        )
-        logged = shard.step(step, (record,), reports)
-        for order in logged.orders:
-            encode(order)
-        took_us = (perf_counter_ns() - began) / 1e3
-        if logged.decisions[0].action is not None:
-            (times.booked if reports else times.ordered if logged.orders else times.quiet).append(took_us)
-        reports = [answer(order, shard.reports_to) for order in logged.orders if isinstance(order, Order)]
-    return times
-
-
-def answer(order: Order, offset: int) -> Record:
-    """The venue fills every order at once."""
-    value = encode(builders.report(order))
-    return Record(topic="reports", partition=0, offset=offset, timestamp_ms=0, key=None, value=value)
-
-
-def bare_round(call: Call, size: int) -> list[float]:
-    nothing = np.zeros(size, np.float32)
-    samples = []
-    with torch.no_grad():
-        for _ in range(STEPS):
-            began = perf_counter_ns()
-            call(nothing)
-            samples.append((perf_counter_ns() - began) / 1e3)
-    return samples
-
-
-def figures(name: RuntimeName, rounds: list[Round], bare: dict[int, float]) -> list[Any]:
-    """Medians over the rounds, against the bare call's."""
-    quiet = [times.quiet for times in rounds]
-    parts: tuple[tuple[str, list[list[float]], int, float | None], ...] = (
-        ("without order", quiet, 50, 1.25),
-        ("without order", quiet, 99, 1.5),
-        ("with order", [times.ordered for times in rounds], 50, 1.5),
-        ("that books a report", [times.booked for times in rounds], 50, None),
-    )
-    results = []
-    for what, samples, percent, most in parts:
-        value = median([percentile(times, percent) for times in samples])
-        results.append(
+def burst_ages(where: Place) -> Results:
+    """The oldest record that was decided."""
+    measured = run_async(bursts.measure(where.url, where.home / "bursts"))
+    stale = measured.outcomes.get("stale", 0)
+    return [
+        *(
             result(
-                f"decision {what}, {name}, p{percent}",
-                value,
-                "us",
-                baseline=bare[percent],
-                target="" if most is None else f"<= {most}x",
-                passed=None if most is None else value <= most * bare[percent],
+                f"{name}, oldest record decided, worst of {len(ages)}",
+                max(ages),
+                "ms",
+                target="<= 20",
+                passed=max(ages) <= 20,
             )
-        )
-    return results
+            for name, ages in (("593 ticks in 10 ms", measured.in_10_ms), ("2,466 ticks in a second", measured.in_1_s))
+        ),
+        result("bursts, records too old to be decided", stale, "records", target="0", passed=stale == 0),
+    ]
+
+
+def memory(where: Place) -> Results:
+    """What the agent's process gains."""
+    measured = run_async(growth.measure(where.url, where.home / "growth", ticks=GROWTH_TICKS, swaps=GROWTH_SWAPS))
+    gained = measured.last_mb - measured.first_mb
+    name = f"memory gained over {measured.ticks:,} ticks and {measured.swaps} swaps"
+    return [result(name, gained, "MB", target="< 20", passed=gained < 20)]
+
+
+PARTS: dict[str, Callable[[Place], Results]] = {
+    "decision": decisions,
+    "paced": paced,
+    "round-trip": round_trips,
+    "throughput": rates,
+    "bursts": burst_ages,
+    "memory": memory,
+}
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as home:
-        (Path(home) / "trust").mkdir()
-        always = parse_settings({"trainer": {"environment": {"actions": {"kind": "levels", "max_position": 1.0}}}})
-        plan = make_plan(DemoOptions(ticks=STEPS), Path(home), always)
-        (bundles, call), records = make_bundles(plan, Path(home)), market(plan)
-        observer = bundles["torchscript"].observer
-        assert observer is not None
-        calm_garbage_collector()  # as every process of agents does
-        bare: list[list[float]] = []
-        rounds: dict[RuntimeName, list[Round]] = {name: [] for name in RUNTIMES}
-        for _ in range(ROUNDS):
-            bare.append(bare_round(call, observer.size))
-            for name, bundle in bundles.items():
-                rounds[name].append(one_round(live_shard(plan, bundle), records))
-    calls = {percent: median([percentile(times, percent) for times in bare]) for percent in (50, 99)}
-    report("execution", [line for name in RUNTIMES for line in figures(name, rounds[name], calls)])
+    """Run the parts and print one JSON object."""
+    names = sys.argv[1:] or list(PARTS)
+    if unknown := [name for name in names if name not in PARTS]:
+        sys.exit(f"there is no part {unknown[0]!r}, only {', '.join(PARTS)}")
+    with place() as where:
+        report("execution", [line for name in names for line in PARTS[name](where)])
 
 
 main()

@@ -6,7 +6,7 @@ import platform
 import statistics
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 LIBRARIES = ("torch", "numpy", "numba", "msgspec", "aiokafka", "uvloop")
 
@@ -25,6 +25,28 @@ def result(
         "target": target,
         "pass": passed,
     }
+
+
+class Pair(NamedTuple):
+    """A figure of ours and the baseline's, of the same round."""
+
+    ours: float
+    raw: float
+
+
+def compared(
+    name: str, pairs: Sequence[Pair], unit: str, *, at_most: float | None = None, at_least: float | None = None
+) -> dict[str, Any]:
+    """One figure of several rounds; `ratio` is the median of the rounds': both sides of one ran next to each other."""
+    ratio = statistics.median(pair.ours / pair.raw for pair in pairs)
+    target, passed = "", None
+    if at_most is not None:
+        target, passed = f"<= {at_most}x", ratio <= at_most
+    elif at_least is not None:
+        target, passed = f">= {at_least}x", ratio >= at_least
+    value, baseline = median([pair.ours for pair in pairs]), median([pair.raw for pair in pairs])
+    figure = result(name, value, unit, baseline=baseline, target=target, passed=passed)
+    return {**figure, "ratio": round(ratio, 3)}
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:

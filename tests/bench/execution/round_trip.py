@@ -98,8 +98,13 @@ class _Trips:
 
     async def until_seen(self, index: int) -> None:
         self._awaited = (index, asyncio.Event())
-        if index not in self.took_us:
+        if index in self.took_us:
+            return
+        try:
             await asyncio.wait_for(self._awaited[1].wait(), _LATE_S)
+        except TimeoutError:
+            seen = f"{len(self.took_us)} of {len(self.sent_ns)} ticks were answered"
+            raise AssertionError(f"{seen}, tick {index} not within {_LATE_S:g} s") from None
 
 
 async def _paced(world: World, index_of: Index) -> list[float]:

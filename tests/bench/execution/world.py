@@ -35,6 +35,7 @@ from messages import (
     status_key,
 )
 from messages.bus.cluster import create_topics
+from messages.bus.memory.broker import MemoryBroker
 from messages.bus.protocol import MAX_BATCH_BYTES
 from messages.control import Activate, Rollout, control_key
 from messages.market import MarketMessage
@@ -57,7 +58,10 @@ class Bundle(Struct, frozen=True, kw_only=True):
 
 
 class World(Struct, frozen=True, kw_only=True):
-    """Topics under a prefix of their own with one shard, and the settings file of an Execution agent on them."""
+    """Topics under a prefix of their own with one shard, and the settings file of an Execution agent on them.
+
+    `memory`: the broker, where it is one in this process.
+    """
 
     url: str
     prefix: str
@@ -65,9 +69,12 @@ class World(Struct, frozen=True, kw_only=True):
     key: SigningKey
     instruments: tuple[str, ...]
     settings_file: Path
+    memory: MemoryBroker | None = None
 
     def connect(self, client: str = "bench") -> Bus:
         """Return a connection to these topics."""
+        if self.memory is not None:
+            return self.memory.connect(client)
         return connect(self.url, client=client, prefix=self.prefix)
 
     def new_bundle(self, *, sequence: int, module: torch.nn.Module | None = None) -> Bundle:
@@ -125,12 +132,21 @@ async def new_world(url: str, home: Path, *, instruments: int = 1, **decisions: 
         "execution": {"decisions": {"runtime": "mlp", "max_decision_age_ms": 86_400_000, **decisions}},
     }
     settings_file = _written(home / "settings.yaml", settings)
-    bus = connect(url, prefix=prefix)
+    world = World(
+        url=url,
+        prefix=prefix,
+        home=home,
+        key=key,
+        instruments=names,
+        settings_file=settings_file,
+        memory=MemoryBroker() if url.startswith("memory://") else None,
+    )
+    bus = world.connect()
     try:
         await create_topics(bus, shards=1, log_id="bench")
     finally:
         await bus.stop()
-    return World(url=url, prefix=prefix, home=home, key=key, instruments=names, settings_file=settings_file)
+    return world
 
 
 def _new_key(home: Path) -> SigningKey:
