@@ -24,15 +24,20 @@ from tests.journeys.processes import ROOT
 RESULTS = ROOT / "docs" / "results" / "drills.json"
 
 
-@pytest.fixture(scope="module")  # no longer: later tests need the machine
-def brokers() -> Iterator[tuple[LocalBroker, ...]]:
-    """Three brokers for all drills. Without Java the drills are skipped with the reason; in CI they fail."""
+@pytest.fixture(scope="session")
+def java() -> None:
+    """What local brokers need. Without it the drills are skipped with the reason; in CI they fail."""
     try:
         local_kafka.check_tools()
     except LocalKafkaUnavailable as error:
         if os.environ.get("CI", "").lower() in {"1", "true"}:
             pytest.fail(f"CI must have a Kafka: {error}")
         pytest.skip(f"{error}")
+
+
+@pytest.fixture(scope="module")  # no longer: later tests need the machine
+def brokers(java: None) -> Iterator[tuple[LocalBroker, ...]]:
+    """Three brokers for all drills."""
     with own_cluster() as running:
         yield running
 

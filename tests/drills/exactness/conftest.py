@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agents.lifecycle.local_cluster import COPIES
+from agents.lifecycle.local_kafka import LocalBroker
 from messages import SystemClock
 from tests.bench.measure import about
 from tests.brokers import own_broker
@@ -24,10 +25,10 @@ RESULTS = ROOT / "docs" / "results" / "exactness.json"
 
 
 @pytest.fixture(scope="module")  # no longer: later tests need the machine
-def kafka() -> Iterator[str]:
-    """The address of a broker that lets a group forget a silent member within two seconds."""
-    with own_broker(BROKER_SETTINGS) as broker:
-        yield broker.url
+def broker(java: None) -> Iterator[LocalBroker]:
+    """A broker that lets a group forget a silent member within two seconds."""
+    with own_broker(BROKER_SETTINGS) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,8 @@ def fleets(
             stack.close()
             home = tmp_path_factory.mktemp("fleet")
             if brokers is None:
-                url: str = request.getfixturevalue("kafka")
-                new = Fleet(url, home, bundles, bundle, kafka=SHORT_SESSIONS)
+                one: LocalBroker = request.getfixturevalue("broker")
+                new = Fleet(one.url, home, bundles, bundle, kafka=SHORT_SESSIONS)
             else:
                 new = Fleet(brokers, home, bundles, bundle, replication=COPIES)
             current.append(stack.enter_context(new))

@@ -6,6 +6,8 @@ from functools import partial
 
 import pytest
 
+from agents.lifecycle import local_kafka
+from agents.lifecycle.local_kafka import LocalBroker
 from tests.drills.exactness.drill import FULL, Drill, Form, NewDrill
 from tests.drills.exactness.fleet import TIMED
 from tests.drills.exactness.latency import Seen, Window, seen
@@ -20,7 +22,7 @@ MOST_ABOVE_MS = 2.0
 
 
 def test_swaps_under_bursts_lose_nothing_and_hold_up_no_decision(
-    new_drill: NewDrill, form: Form, shelf: Callable[[int], Announced]
+    new_drill: NewDrill, form: Form, shelf: Callable[[int], Announced], broker: LocalBroker
 ) -> None:
     drill = new_drill("swapped", rhythm=form.swap_rhythm)
     fleet, swaps, quiet = drill.fleet, list[Window](), list[Window]()
@@ -28,6 +30,7 @@ def test_swaps_under_bursts_lose_nothing_and_hold_up_no_decision(
     fleet.start_other("orchestrator")
     fleet.have_replicas(TIMED)
     publisher = fleet.cluster.publisher()
+    fleet.let_replicas_go_first(local_kafka.pid_of(broker))
     with drill:
         for bundle in bundles:
             began_ns = time.perf_counter_ns()
