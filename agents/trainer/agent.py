@@ -15,10 +15,9 @@ from agents.lifecycle.status import beat, publish_at_last
 from agents.lifecycle.supervisor import Supervisor
 from agents.risk.instruments import Instrument
 from agents.trainer.config import TrainerConfig, WorkerDone, WorkerFailed, WorkerProgress, WorkerRequest
-from agents.trainer.market import times_ns
 from agents.trainer.process import run_worker
 from agents.trainer.publish import announce, store
-from bundles.features import TickRing
+from bundles.features import TickRing, times_ns
 from messages import (
     Bar,
     Bus,

@@ -16,10 +16,10 @@ from bundles.features import (
     KIND,
     PRICE,
     SIGNED_SIZE,
-    TS,
     Floats32,
     Observer,
     Rows,
+    times_ns,
 )
 from messages import Refused
 
@@ -76,11 +76,6 @@ def check_size(market: Market) -> None:
     """Raise NotEnoughTicks when the market has fewer than 32 usable quotes."""
     if len(market.mid) < MIN_QUOTES:
         raise NotEnoughTicks(market.instrument.instrument, len(market.mid), MIN_QUOTES)
-
-
-def times_ns(rows: Rows) -> npt.NDArray[np.int64]:
-    """Return the receive times of tick rows."""
-    return np.ascontiguousarray(rows).view(np.int64)[:, TS]
 
 
 def readable(rows: Rows, instrument: Instrument) -> Rows:

@@ -235,8 +235,7 @@ def observe_one(  # noqa: C901, PLR0912, PLR0915 - one flat list of features, po
     rows: Any,
     low: int,
     high: int,
-    codes: Any,
-    windows: Any,
+    program: Any,
     position: float,
     unrealized: float,
     held_s: float,
@@ -250,8 +249,8 @@ def observe_one(  # noqa: C901, PLR0912, PLR0915 - one flat list of features, po
     sizes = bid_size + ask_size
     imbalance = (bid_size - ask_size) / sizes if sizes > 0.0 else 0.0
     squares = deviation = -1.0  # of the last ticks' returns; computed when the first feature asks for them
-    for index in range(codes.shape[0]):
-        code, window = codes[index], windows[index]
+    for index in range(program.shape[0]):
+        code, window = program[index, 0], program[index, 1]
         start = high - window if window >= 0 else _younger_than(rows, low, high, -window)
         if deviation < 0.0 and code in (RETURN, MICROPRICE, MEAN, VWAP):
             squares = _squared_returns(rows, low, high - SCALE_EVENTS, high)
@@ -323,16 +322,16 @@ def observe_one(  # noqa: C901, PLR0912, PLR0915 - one flat list of features, po
     return True
 
 
-def observe_all(rows: Any, capacity: int, min_ticks: int, codes: Any, windows: Any, out: Any, ready: Any) -> None:
+def observe_all(rows: Any, capacity: int, min_ticks: int, program: Any, out: Any, ready: Any) -> None:
     for row in range(min_ticks - 1, rows.shape[0]):
         low = max(0, row + 1 - capacity)
-        ready[row] = observe_one(rows, low, row + 1, codes, windows, 0.0, 0.0, 0.0, out[row])
+        ready[row] = observe_one(rows, low, row + 1, program, 0.0, 0.0, 0.0, out[row])
         if not ready[row]:
             out[row] = 0.0
 
 
 _ROWS = "float64[:, ::1]"
-_PROGRAM = "int64[::1], int64[::1]"
+_PROGRAM = "int64[:, ::1]"
 _FLOAT7 = f"Tuple(({', '.join(['float64'] * 7)}))"
 _SIGNATURES = {
     "_quote_at": f"int64({_ROWS}, int64, int64)",

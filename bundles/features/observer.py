@@ -29,8 +29,7 @@ class Observer:
         self.spec = spec.sealed
         self.size = spec.size
         program = [program_of(one.name, one.params) if one.name in KINDS else (USER, 0) for one in spec.features]
-        self._codes = np.array([code for code, _ in program], dtype=np.int64)
-        self._windows = np.array([window for _, window in program], dtype=np.int64)
+        self._program = np.array(program, dtype=np.int64)
         self._user = UserProgram(spec, user)
         self._has_user = bool(self._user)
         self._min_ticks = spec.min_ticks
@@ -47,7 +46,7 @@ class Observer:
         rows, low, high = ring.window
         if high - low < self._min_ticks:
             return False
-        is_ready = self._one(rows, low, high, self._codes, self._windows, position, unrealized, held_ns * 1e-9, out)
+        is_ready = self._one(rows, low, high, self._program, position, unrealized, held_ns * 1e-9, out)
         return is_ready and (not self._has_user or self._user.fill(rows[low:high], out))
 
     def observe_all(
@@ -62,7 +61,7 @@ class Observer:
         ready = np.zeros(len(rows), dtype=np.bool_)
         if len(rows):
             block = np.ascontiguousarray(rows)
-            self._all(block, capacity, self._min_ticks, self._codes, self._windows, out, ready)
+            self._all(block, capacity, self._min_ticks, self._program, out, ready)
             if self._has_user:
                 self._fill_all(block, capacity, out, ready)
         return out, ready
@@ -74,7 +73,7 @@ class Observer:
 
     def fill_account(self, out: Floats32, position: float, unrealized: float, held_ns: int) -> None:
         """Overwrite the account features in `out`, as `observe` would have computed them."""
-        for index, code in enumerate(self._codes.tolist()):
+        for index, code in enumerate(self._program[:, 0].tolist()):
             if code == POSITION:
                 out[index] = position
             elif code == UNREALIZED:
