@@ -29,7 +29,6 @@ LISTED_FILES = REQUIRED_FILES | {ONNX_NAME, INT8_NAME, FP16_NAME, PT2_NAME}
 ALLOWED_FILES = LISTED_FILES | {MANIFEST_NAME, SIGNATURE_NAME, PROOF_NAME}
 MAX_MANIFEST_BYTES = 2**20
 MAX_INPUTS = 16
-_ACTION_SPACES = {"levels": ("discrete", "multi_discrete"), "continuous": ("box",), "hybrid": ("hybrid",)}
 
 Dimension = Annotated[int, Meta(ge=1, le=2**20)]
 Shape = Annotated[tuple[Dimension, ...], Meta(max_length=4)]
@@ -219,13 +218,19 @@ def _check_actions(manifest: Manifest) -> None:
         mapping.check_consistent()
     except ActionError as error:
         raise BundleRefused(RejectCode.WRONG_SHAPE, str(error)) from error
-    shape = () if space.kind == "discrete" else (mapping.size,)
-    if space.kind not in _ACTION_SPACES[mapping.kind] or space.shape != shape or space.n != mapping.choices:
+    if _shapes(mapping).get(space.kind) != space.shape or space.n != mapping.choices:
         raise BundleRefused(
             RejectCode.WRONG_SHAPE,
             f"{mapping.kind} with {len(mapping.levels)} levels and {len(mapping.limit_offsets)} limit offsets can't be "
             f"chosen in the action space {space}",
         )
+
+
+def _shapes(mapping: ActionMapping) -> dict[str, tuple[int, ...]]:
+    """Return the kinds of action space that a mapping can be chosen in, with their shapes."""
+    if mapping.kind == "levels":
+        return {"discrete": (), "multi_discrete": (1,)} if mapping.size == 1 else {"multi_discrete": (mapping.size,)}
+    return {"hybrid" if mapping.kind == "hybrid" else "box": (mapping.size,)}
 
 
 def _check_features(features: FeatureSpec, obs_shape: tuple[int, ...]) -> None:

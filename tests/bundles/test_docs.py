@@ -2,10 +2,13 @@
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -15,6 +18,7 @@ from typer.main import get_command
 from agents.cli.main import app
 from bundles import archive, golden, registry, signing
 from bundles.actions import ActionMapping
+from bundles.errors import BundleRefused
 from bundles.export.proof import MIN_PROOF_OBSERVATIONS, Proof
 from bundles.features import Feature, FeatureSpec
 from bundles.manifest import (
@@ -28,6 +32,7 @@ from bundles.manifest import (
     Manifest,
     Space,
     bundle_id,
+    encode_manifest,
 )
 from bundles.runtimes import onnx_names
 from bundles.scan import onnx as scan_onnx
@@ -70,6 +75,28 @@ def test_each_key_stands_there_with_its_type_and_default(struct: type[Struct]) -
     documented = [(key.strip("`"), kind, default) for key, kind, default, _ in table(section(struct.__name__))]
     wanted = rows_of(struct)
     assert documented == wanted, "\n".join(f"| `{key}` | {kind} | {default} |" for key, kind, default in wanted)
+
+
+def test_the_action_spaces_are_those_of_the_mappings(files: dict[str, bytes]) -> None:
+    rows = table(section("Parts that have to agree"))
+    kinds: set[Any] = set()
+    for actions, spaces in rows:
+        kind, *others = quoted(actions)
+        offsets = (None, 0) if others or kind == "hybrid" else ()
+        mapping = msgspec.convert({"kind": kind, "max_position": 1.0, "limit_offsets": offsets}, ActionMapping)
+        kinds.add(kind)
+        allowed = dict(re.findall(r"`(\w+)`, `shape` \[(\d?)\]", spaces))
+        assert allowed
+        for name, shape in itertools.product(Space.__annotations__["kind"].__args__, ("", "1", "2", "3")):
+            size = {"shape": (int(shape),)} if shape else {}
+            space = msgspec.convert({"kind": name, "n": mapping.choices, **size}, Space)
+            changed = msgspec.structs.replace(manifest_of(files), actions=mapping, action_space=space)
+            if allowed.get(name) == shape:
+                encode_manifest(changed)
+            else:
+                with pytest.raises(BundleRefused):
+                    encode_manifest(changed)
+    assert kinds == set(ActionMapping.__annotations__["kind"].__args__)
 
 
 def test_the_files_are_those_of_the_format() -> None:
