@@ -71,6 +71,11 @@ def void_count(records: Sequence[Record]) -> int:
     return len(records) - len(claims) - len(valid(records))
 
 
+def claims_of(log: Log, owner: str) -> int:
+    """Count how often a replica has claimed a shard."""
+    return sum(claim["owner"] == owner for claim in log.of("orders", "Claim"))
+
+
 def rederived(log: Log, cluster: Cluster, registry: Path) -> Replayed:
     """Derive every decision and order again from the records that were read back."""
     settings = read_settings(cluster.settings_file, environment={})

@@ -102,6 +102,10 @@ class Fleet:
         """Let a frozen replica go on; it may end by itself."""
         self._agents.thaw(process)
 
+    def take_back(self, process: AgentProcess) -> None:
+        """Count a thawed process as a replica again."""
+        self.replicas[process.name] = process
+
     def forget(self, process: AgentProcess) -> None:
         """Make sure that a process has ended and look after it no more."""
         self._agents.kill(process)
