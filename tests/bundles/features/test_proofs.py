@@ -7,8 +7,20 @@ from hypothesis import strategies as st
 
 from bundles.features import RING_TICKS, Feature, FeatureSpec, Observer, TickRing
 from bundles.features.library import KINDS
+from messages import Bar, Trade
 from tests.bundles.features.reference import reference
-from tests.bundles.features.streams import ACCOUNT, CAPACITY, EVERY_FEATURE, Stream, observed, rows_of, streams, walk
+from tests.bundles.features.streams import (
+    ACCOUNT,
+    CAPACITY,
+    EVERY_FEATURE,
+    Message,
+    Stream,
+    observed,
+    quote,
+    rows_of,
+    streams,
+    walk,
+)
 
 OBSERVER = Observer(EVERY_FEATURE)
 LIGHT = Observer(  # is ready after two ticks
@@ -50,6 +62,26 @@ def test_a_ring_refilled_in_the_middle_goes_on_the_same(stream: Stream, where: f
         whole = observed(messages, observer)
         refilled = observed(messages[max(0, now - CAPACITY) :], observer)
         assert whole[now:].tobytes() == refilled[len(refilled) - len(whole) + now :].tobytes()
+
+
+ANY = st.floats(allow_nan=False)
+SIZE = st.floats(0, allow_nan=False)
+TIME = st.integers(0, 2**63 - 1)
+ANYTHING = st.one_of(
+    st.builds(quote, TIME, ANY, ANY, SIZE, SIZE),
+    st.builds(lambda ts, mid, size: quote(ts, mid, mid, size, size), TIME, ANY, SIZE),
+    st.builds(Trade, instrument=st.just("X"), ts_recv=TIME, price=ANY, size=SIZE, aggressor=st.just("sell")),
+    st.builds(lambda ts, at, size: Bar(instrument="X", ts_recv=ts, open=at, high=at, low=at, close=at, volume=size),
+              TIME, ANY, SIZE),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ANYTHING, max_size=40))
+def test_numbers_of_any_size_are_observed_or_not_and_never_raise(messages: list[Message]) -> None:
+    batch, _ = LIGHT.observe_all(rows_of(messages), 20)
+    assert np.isfinite(batch).all()
+    assert batch.tobytes() == observed(messages, LIGHT, 20).tobytes()
 
 
 @PROOF
