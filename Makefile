@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Most tests are spread over so many; those with Kafka, or with times to hold, run one after the other.
+PROCESSES ?= 2
 STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 
@@ -18,8 +20,13 @@ install: $(STAMP) ## make the virtual environment
 demo: $(STAMP) ## run the demo; DATA="FILE FILE" for real data, ARGS="..." for further options
 	$(BIN)/tickpilot demo $(if $(DATA),$(foreach file,$(DATA),--data $(file))) $(ARGS)
 
-test: $(STAMP) ## run the tests, real Kafka included
+test: $(STAMP) ## run the tests, real Kafka included; ARGS="..." chooses
+ifdef ARGS
 	$(BIN)/python -m pytest -q $(ARGS)
+else
+	$(BIN)/python -m pytest -q -m "not (kafka or alone or drill)" -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -m "(kafka or alone) and not drill"
+endif
 
 drills: $(STAMP) ## run the long fault drills (10 to 20 minutes); figures go to docs/results/drills.json
 	$(BIN)/python -m pytest -q -m drill $(ARGS)

@@ -28,7 +28,7 @@ from tests.bundles.evil import evil_policy
 from tests.bundles.hostile import Attack, Prey, loaded_refusal, opened_below, staged_refusal
 from tests.bundles.samples import OBS, export_sample, resigned, tiny_module, write_all
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,7 @@ def test_the_demo_prints_its_summary_and_its_log_replays_to_the_same_digest(tmp_
     assert json.loads(replayed.stdout)["orders_digest"] == summary["orders_digest"]
 
 
+@pytest.mark.alone
 def test_ctrl_c_ends_the_demo_within_five_seconds_with_its_report(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     with (tmp_path / "out").open("wb") as out:
