@@ -20,7 +20,7 @@ _REMEDIES: dict[RejectCode, str] = {
     RejectCode.WRONG_STRATEGY: "publish it for the strategy that it was made for",
     RejectCode.WRONG_INSTRUMENTS: "train it on these instruments or change the settings",
     RejectCode.WRONG_SHAPE: "export it again with the feature spec and spaces that it was trained with",
-    RejectCode.UNKNOWN_FEATURES: "use a version of tickpilot and settings that know the features, or train without them",
+    RejectCode.UNKNOWN_FEATURES: "use a version of tickpilot and settings that know the features or train without them",
     RejectCode.FORBIDDEN_CODE: "export it with bundles.export_policy or bundles.export.export_module",
     RejectCode.LOAD_FAILED: "export it again with a torch version that is not newer than the one that serves",
     RejectCode.GOLDEN_MISMATCH: "export it again on a machine of this kind; never serve it",
