@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from agents.execution.shard import Shard
 from agents.execution.state import ShardState, decode_state, state_digest
-from agents.replay.outcomes import DENIALS, LOST, OUTCOMES, UNDECIDED
+from agents.replay.outcomes import CONTENT, DENIALS, LOST, NOT_DUE, OUTCOMES, UNDECIDED
 from agents.replay.tail import ShardLog
 from agents.risk.instruments import Instrument
 from agents.risk.kill_switch import TradingState, trading_state
@@ -156,6 +156,8 @@ def _of_step(log: ShardLog, logged: LoggedStep, offset: int, shard: Shard | None
 def sentence_of(decision: Decision) -> str:
     """Return the outcome in words, and the denial's, with its numbers."""
     denial = decision.denial
+    if decision.outcome is OutcomeCode.HOLD:
+        return NOT_DUE if decision.action is None else CONTENT
     if denial is None:
         return OUTCOMES[decision.outcome]
     return f"{OUTCOMES[decision.outcome]}: {denial}, {DENIALS[denial.code]}"

@@ -47,5 +47,8 @@ DENIALS: Mapping[DenialCode, str] = {
     DenialCode.BAD_INPUT: "too much of `market` or `reports` can't be read: only orders that reduce the position pass",
     DenialCode.HALTED: "a Halt is in force: no order passes",
 }
+# Which half of HOLD's sentence it was.
+NOT_DUE = "nothing to do: the policy was not due on this record"
+CONTENT = "nothing to do: the policy wants what is held and in flight"
 UNDECIDED = "no step has read it yet"
 LOST = "it lies in a gap: retention took it before a step could read it, or the offset holds no record"

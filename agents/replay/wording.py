@@ -35,7 +35,7 @@ def lines_of(found: Explanation) -> list[str]:
 def _facts(found: Explanation) -> Iterator[tuple[str, str]]:
     yield from _record(found)
     if found.n is not None and found.clock_ns is not None:
-        age = "" if found.age_ms is None else f", age {found.age_ms:g} ms"
+        age = "" if found.age_ms is None else f", age {found.age_ms:.3f} ms"
         yield "step", f"n={found.n} at {_time(found.clock_ns // 1_000_000)}{age}"
     yield from (("input", _input(applied)) for applied in found.inputs)
     if found.standing is not None:

@@ -25,9 +25,9 @@ from messages import (
     RejectCode,
     encode,
 )
-from messages.decisions import ControlApplied, MarketGap, RiskAlive
+from messages.decisions import BundleShadowed, ControlApplied, MarketGap, RiskAlive
 from tests.agents.replay.decided_log import DecidedLog, trading
-from tests.builders import SECOND, START_NS, quote, ready_inputs, record, step_of
+from tests.builders import DIGEST, SECOND, START_NS, quote, ready_inputs, record, step_of
 
 LONG, FLAT = 2.0, 1.0
 ROOT = Path(__file__).resolve().parents[3]
@@ -91,6 +91,13 @@ def without_bundle() -> tuple[DecidedLog, int]:
     return log, 0
 
 
+def shadowed() -> tuple[DecidedLog, int]:
+    log = DecidedLog(LONG)
+    shadow = BundleShadowed(offset=7, strategy="s", instrument="X", bundle_id="bundle-aaaa", sha256=DIGEST)
+    log.step([quote()], *ready_inputs()[:2], shadow)
+    return log, 0
+
+
 def refused() -> tuple[DecidedLog, int]:
     log = trading(LONG)
     log.step([b"{", quote()])
@@ -105,6 +112,7 @@ MADE: dict[OutcomeCode, Callable[[], tuple[DecidedLog, int]]] = {
     OutcomeCode.STALE: stale,
     OutcomeCode.DENIED: denied,
     OutcomeCode.OVERRIDE: overridden,
+    OutcomeCode.SHADOW: shadowed,
     OutcomeCode.NO_BUNDLE: without_bundle,
     OutcomeCode.REFUSED: refused,
 }
@@ -140,6 +148,24 @@ def test_an_order_is_shown_with_what_it_was_decided_from_and_what_became_of_it()
     text = "\n".join(lines_of(before))
     assert f"{first.order_id}: buy 3, market IOC, seq 0" in text
     assert f"{first.order_id} filled, 3 at 100, fee 0, 0 left" in text
+
+
+def test_what_a_shadow_would_have_done_is_shown() -> None:
+    log, offset = shadowed()
+    (found,) = log.explain(offset)
+    assert found.shadow is not None
+    assert (found.shadow.bundle_id, found.shadow.action, found.shadow.target) == ("bundle-aaaa", (LONG,), 3)
+    text = "\n".join(lines_of(found))
+    assert "control 7: bundle-aaaa shadows X from here on" in text
+    assert "bundle-aaaa: answered 2: position 3" in text
+
+
+def test_a_hold_says_whether_the_policy_was_asked() -> None:
+    log = trading(FLAT, decide_every=2)
+    log.step([quote(), quote()])
+    not_due, content = log.explain(0, 1)
+    assert "was not due" in not_due.sentence
+    assert "wants what is held" in content.sentence
 
 
 def test_a_denial_names_the_halt_its_writer_and_its_reason() -> None:
@@ -252,7 +278,7 @@ def test_the_newest_records_of_an_instrument_are_found_among_others() -> None:
 
 
 def test_every_code_has_its_sentence() -> None:
-    assert set(OUTCOMES) == set(OutcomeCode)
+    assert set(OUTCOMES) == set(OutcomeCode) == set(MADE)
     assert set(DENIALS) == set(DenialCode)
     sentences = [*OUTCOMES.values(), *DENIALS.values()]
     assert len(set(sentences)) == len(sentences)
