@@ -98,6 +98,12 @@ def shadowed() -> tuple[DecidedLog, int]:
     return log, 0
 
 
+def warming_up() -> tuple[DecidedLog, int]:
+    log = trading(LONG)
+    log.step([quote(bid=101.0, ask=100.0)])
+    return log, 0
+
+
 def refused() -> tuple[DecidedLog, int]:
     log = trading(LONG)
     log.step([b"{", quote()])
@@ -113,6 +119,7 @@ MADE: dict[OutcomeCode, Callable[[], tuple[DecidedLog, int]]] = {
     OutcomeCode.DENIED: denied,
     OutcomeCode.OVERRIDE: overridden,
     OutcomeCode.SHADOW: shadowed,
+    OutcomeCode.WARMING_UP: warming_up,
     OutcomeCode.NO_BUNDLE: without_bundle,
     OutcomeCode.REFUSED: refused,
 }
