@@ -32,7 +32,7 @@ class Throughput(Struct, frozen=True, kw_only=True):
 
 
 async def measure(
-    url: str, home: Path, *, ticks: int, conflate: bool, cores: Sequence[int], command: Sequence[str] = ()
+    url: str, home: Path, *, ticks: int, conflate: bool, cores: Sequence[int] | None, command: Sequence[str] = ()
 ) -> Throughput:
     """Fill `market`, let an agent pinned to `cores` decide all of it, and read `decisions` back."""
     world = await new_world(url, home, instruments=INSTRUMENTS, conflate=conflate)
