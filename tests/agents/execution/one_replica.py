@@ -47,12 +47,12 @@ T = TypeVar("T")
 class World:
     """One replica on the bus in memory, its venue that fills at once, and whoever writes `control`."""
 
-    def __init__(self, good: LoadedBundle, uri: str, trust: TrustStore) -> None:
+    def __init__(self, good: LoadedBundle, uri: str, trust: TrustStore, *, risk_timeout_ms: int = 600_000) -> None:
         self.good, self._uri = good, uri
         self._clock = SystemClock()
         self._broker = MemoryBroker(clock=self._clock)
         self.agent = ExecutionAgent(
-            config=ExecutionConfig(flush_interval_ms=5, risk_timeout_ms=600_000, staging_timeout_ms=1_500),
+            config=ExecutionConfig(flush_interval_ms=5, risk_timeout_ms=risk_timeout_ms, staging_timeout_ms=1_500),
             scope=Scope(
                 instruments={"AAA": Instrument(instrument="AAA", price_step=0.5, quantity_step=1.0)},
                 strategies={"AAA": "momentum"},
@@ -77,9 +77,13 @@ class World:
         self.activate(self.good.digest, self.good.bundle_id)
         await self.agent.start()
         self._running = asyncio.create_task(self.agent.run())
+        self.beat()
+        await self.next("status", Swapped)
+
+    def beat(self) -> None:
+        """Risk says that it is alive."""
         beat = Heartbeat(agent_id="risk-1", agent="risk", ts=self._clock.now_ns(), state="live")
         self._append("status", b"risk-1/Heartbeat", encode(beat))
-        await self.next("status", Swapped)
 
     async def stop(self) -> None:
         await self.agent.stop()
