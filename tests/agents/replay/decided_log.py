@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from agents.execution.shard import Shard
 from agents.execution.state import state_digest
 from agents.replay.explain import Explanation, explain
 from agents.replay.tail import ShardLog, by_topic, shard_log
+from bundles.features import Feature, FeatureSpec, Observer
 from messages import Checkpoint, Claim, DecisionBatch, LoggedStep, Order, Record
 from messages.decisions import StepInput
 from tests.builders import START_NS, Scripted, bundle, ready_inputs, record, report, shard, step_of
@@ -15,12 +18,14 @@ from tests.builders import START_NS, Scripted, bundle, ready_inputs, record, rep
 class DecidedLog:
     """A shard that decides, and the records that it reads and writes."""
 
-    def __init__(self, *answers: float | Exception, **options: Any) -> None:
-        limits = options.pop("limits", None)
-        self.config = options
-        self.limits = limits
+    def __init__(self, *answers: float | Exception, feature: Feature | None = None, **options: Any) -> None:
+        self.limits = options.pop("limits", None)
         actions = {name: options.pop(name) for name in ("dead_band", "decide_every", "kind") if name in options}
-        self.shard = shard(bundle(Scripted(*answers), **actions), limits=limits, **options)
+        self.config = options
+        trading = bundle(Scripted(*answers), **actions)
+        if feature is not None:
+            trading = msgspec.structs.replace(trading, observer=Observer(FeatureSpec(features=(feature,))))
+        self.shard = shard(trading, limits=self.limits, **options)
         self.shard.epoch = 0
         self.records: list[Record] = []
         self.append("orders", Claim(owner="me"))

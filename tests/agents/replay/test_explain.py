@@ -13,6 +13,7 @@ from agents.replay.tail import by_topic, newest_of, source_of
 from agents.replay.wording import line_of, lines_of
 from agents.risk.kill_switch import TradingState
 from bundles.errors import PolicyError
+from bundles.features import Feature
 from messages import (
     Cancel,
     DecisionBatch,
@@ -99,8 +100,8 @@ def shadowed() -> tuple[DecidedLog, int]:
 
 
 def warming_up() -> tuple[DecidedLog, int]:
-    log = trading(LONG)
-    log.step([quote(bid=101.0, ask=100.0)])
+    log = trading(LONG, feature=Feature(name="return", params={"events": 10}))
+    log.step([quote()])
     return log, 0
 
 
