@@ -44,6 +44,8 @@ def _facts(found: Explanation) -> Iterator[tuple[str, str]]:
         yield "state", "unknown: the log does not reach back to a checkpoint or to the first step"
     if found.action is not None:
         yield "policy", _answer(found.action, found.target)
+    elif found.target is not None:
+        yield "target", f"{found.target:g}"
     if found.shadow is not None:
         shadow = found.shadow
         answer = shadow.error if shadow.action is None else _answer(shadow.action, shadow.target)
