@@ -192,11 +192,12 @@ class ExecutionAgent:
         runner, work = self._new_runner(number), Supervisor()
         self._runners.add(runner)
         try:
-            lost = await self._recover(runner)
-            for task in (runner.send_orders(), runner.read_reports(), runner.flush_often()):
-                work.spawn(task, f"{self._agent_id}-{number}-work")
-            await self._go_live(runner, lost)
-            await work.wait()
+            with self._tasks.telling():  # at once: a revocation may cancel this task while it lets go
+                lost = await self._recover(runner)
+                for task in (runner.send_orders(), runner.read_reports(), runner.flush_often()):
+                    work.spawn(task, f"{self._agent_id}-{number}-work")
+                await self._go_live(runner, lost)
+                await work.wait()
         finally:
             self._runners.discard(runner)
             if self._live.get(number) is runner:

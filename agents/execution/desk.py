@@ -38,7 +38,8 @@ class Desk(Struct, kw_only=True):
     when there is nothing. The offsets of `active` and `shadow` are those of the newest records of `control` that were
     applied to them. `has_failed`: the policy failed and there is no bundle before it, so that the desk is brought to
     zero until another is activated or a person releases it. `is_disputed`: a report could not be booked, so only exits
-    go out until a person has looked. `source` and `orders_of_source` number the orders decided on one record.
+    go out until a person has looked. `target_lots`: the position that was wanted last. `source` and
+    `orders_of_source` number the orders decided on one record.
     """
 
     instrument: Instrument
@@ -53,6 +54,7 @@ class Desk(Struct, kw_only=True):
     previous: ActiveBundle | None = None
     shadow: ActiveBundle | None = None
     override_lots: int | None = None
+    target_lots: int | None = None
     is_flattening: bool = False
     quotes_waited: int = 0
     shadow_waited: int = 0
@@ -79,14 +81,15 @@ def new_desk(instrument: Instrument, strategy: str) -> Desk:
 def take_in(desk: Desk, message: Tick, offset: int, now_ns: int) -> None:
     """Show the desk a market record: its ring, its touch, and how long the policy has not been asked."""
     kind = type(message)
-    if kind is not Trade:
+    is_good_quote = kind is Quote and 0 < message.bid <= message.ask  # type: ignore[union-attr]
+    if is_good_quote or kind is Bar or kind is Observation:
         desk.quotes_waited += 1
         desk.shadow_waited += 1
     if isinstance(message, Observation):
         return
     desk.ring.push(message)
     desk.offsets.append(offset)
-    if kind is Quote and 0 < message.bid <= message.ask:  # type: ignore[union-attr]
+    if is_good_quote:
         ticks = desk.instrument.ticks
         desk.bid_ticks, desk.ask_ticks, desk.reference_ns = ticks(message.bid), ticks(message.ask), now_ns  # type: ignore[union-attr]
     elif isinstance(message, Bar):
@@ -108,6 +111,8 @@ def count(desk: Desk, decision: Decision, max_policy_errors: int) -> str | None:
 
     Returns the id of a bundle that was given up now, or None.
     """
+    if decision.target is not None:
+        desk.target_lots = decision.target
     if decision.shadow is not None and decision.shadow.action is not None:
         desk.shadow_waited = 0
     if decision.denial is None or decision.denial.code is not DenialCode.POLICY_ERROR:

@@ -17,7 +17,6 @@ from bundles.runtimes.protocol import BATCH_SIZES
 from messages import Decision, Denial, DenialCode, Observation, OutcomeCode, Refused
 
 HOLD = Decision(outcome=OutcomeCode.HOLD)
-OVERRIDE = Decision(outcome=OutcomeCode.OVERRIDE)
 STALE = Decision(outcome=OutcomeCode.STALE)
 CONFLATED = Decision(outcome=OutcomeCode.CONFLATED)
 REFUSED = Decision(outcome=OutcomeCode.REFUSED)
@@ -44,7 +43,7 @@ class Asked(Struct, frozen=True):
 Action = tuple[float, ...]
 Question = Asked | Wish | Decision
 MAX_BATCH = BATCH_SIZES[-1]
-FLATTEN = Wish(lots=0, decision=OVERRIDE, is_reducing=True)
+FLATTEN = Wish(lots=0, decision=Decision(outcome=OutcomeCode.OVERRIDE, target=0), is_reducing=True)
 GIVEN_UP = Wish(lots=0, decision=POLICY_ERROR, is_reducing=True)
 
 
@@ -53,7 +52,8 @@ def question(desk: Desk, bundle: ServingBundle | None, message: object, now_ns: 
     if desk.is_flattening:
         return FLATTEN
     if desk.override_lots is not None:
-        return Wish(lots=desk.override_lots, decision=OVERRIDE)
+        decision = Decision(outcome=OutcomeCode.OVERRIDE, target=desk.override_lots)
+        return Wish(lots=desk.override_lots, decision=decision)
     if desk.has_failed:
         return GIVEN_UP
     if desk.active is None or bundle is None:
@@ -142,9 +142,15 @@ def _wish_of(desk: Desk, bundle: ServingBundle, action: Action | None) -> Wish |
 
 
 def proposal_for(desk: Desk, bundle: ServingBundle | None, wish: Wish) -> Proposal | None:
-    """Return the order that takes the desk from all it has, in flight included, to the wish; None: it is there."""
-    delta = wish.lots - desk.account.effective_lots
+    """Return the order that takes the desk from all it has, in flight included, to the wish.
+
+    None: it is there, or an order that may rest stands against it: that one is cancelled first.
+    """
+    account = desk.account
+    delta = wish.lots - account.effective_lots
     if delta == 0:
+        return None
+    if (account.sell_lots if delta > 0 else account.buy_lots) and bundle is not None and bundle.actions.may_rest:
         return None
     offset = None if bundle is None or wish.is_reducing else bundle.actions.limit_offset(wish.decision.action)
     limit_ticks = None if offset is None else _limit_ticks(desk, delta, offset)

@@ -194,14 +194,19 @@ def new_cancel(order: OpenOrder, reason: str, *, seq: int, epoch: int) -> Cancel
     )
 
 
-def cancel_reason(order: OpenOrder, *, is_halted: bool, is_flattening: bool, overdue_ns: int) -> str | None:
-    """Return why an open order is to be cancelled now, or None; one sent before `overdue_ns` should have an answer."""
+def cancel_reason(
+    order: OpenOrder, *, is_halted: bool, is_flattening: bool, missing_lots: int, overdue_ns: int
+) -> str | None:
+    """Return why an open order is to be cancelled now, or None; one sent before `overdue_ns` should have an answer.
+
+    `missing_lots` are signed: what the wanted position is above the one with all that is open filled.
+    """
     if order.is_cancel_asked:
         return None
     if is_halted:
         return "halted"
-    if order.is_answered:
-        return None
     if is_flattening:
         return "flatten"
+    if order.is_answered:
+        return "the target has changed" if order.sign * missing_lots < 0 else None
     return NO_ANSWER if order.sent_ns < overdue_ns else None

@@ -276,7 +276,7 @@ class Shard:
         return TradingState.REDUCING if state is TradingState.ACTIVE and self._intakes.is_blind else state
 
     def _cancels(self, now_ns: int) -> list[Order | Cancel]:
-        """Cancel what the venue does not answer, and all that is open where trading is halted or flattened."""
+        """Cancel what is not answered in time, what rests against the wanted position, and all where trading is halted."""
         cancels: list[Order | Cancel] = []
         if not self._open:
             return cancels
@@ -284,10 +284,17 @@ class Shard:
         for name, opened in self._open.by_instrument():
             desk = self._desks[name]
             is_halted, is_flattening = self._state(desk) is TradingState.HALTED, self._switches.is_flattening(desk)
-            if not (is_halted or is_flattening) and opened.oldest_ns >= overdue_ns:
+            missing_lots = 0 if desk.target_lots is None else desk.target_lots - desk.account.effective_lots
+            if not (is_halted or is_flattening or missing_lots) and opened.oldest_ns >= overdue_ns:
                 continue  # nearly always
             for order in list(opened.orders.values()):
-                reason = cancel_reason(order, is_halted=is_halted, is_flattening=is_flattening, overdue_ns=overdue_ns)
+                reason = cancel_reason(
+                    order,
+                    is_halted=is_halted,
+                    is_flattening=is_flattening,
+                    missing_lots=missing_lots,
+                    overdue_ns=overdue_ns,
+                )
                 if reason is None:
                     continue
                 cancel = new_cancel(order, reason, seq=self._next_seq, epoch=self.epoch)

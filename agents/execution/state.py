@@ -32,6 +32,7 @@ class DeskState(Struct, frozen=True, kw_only=True):
     shadow: ActiveBundle | None = None
     shadow_waited: int = 0
     has_failed: bool = False
+    target_lots: int | None = None
 
 
 def state_of(desk: Desk) -> DeskState:

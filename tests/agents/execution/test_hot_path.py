@@ -65,7 +65,7 @@ def shard_of_many(*bundles: ServingBundle, names: tuple[str, ...] = NAMES, confl
 
 def quotes(shard: Shard, spreads: dict[str, float]) -> list[Record]:
     """One quote of each instrument; the spread in half units is what the policy sees."""
-    records = []
+    records: list[Record] = []
     for name, spread in spreads.items():
         quote = Quote(instrument=name, ts_recv=START_NS, bid=100.0, bid_size=1.0, ask=100.0 + spread, ask_size=1.0)
         records.append(

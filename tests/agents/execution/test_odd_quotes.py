@@ -25,6 +25,7 @@ from agents.venue.config import VenueConfig
 from bundles.features import Feature, FeatureSpec, Floats32, Observer, TickRing
 from messages import Bar, LoggedStep, Order, Quote, Record, Refused, Trade, decode, encode
 from messages.orders import Source
+from tests.agents.execution.stepping import override
 from tests.builders import (
     ONE_FEATURE,
     SECOND,
@@ -211,15 +212,12 @@ def test_features_keep_the_last_good_price(case: Case) -> None:
 
 
 def test_a_crossed_market_lets_the_reference_grow_old() -> None:
-    target, _ = desk_after(quote())
-    crossed = quote(bid=101.0, ask=100.0)
     late_ns = START_NS + 6 * SECOND
-    market = [record(crossed, 1, at_ns=late_ns)]
-    target.step(step_of(target, market, at_ns=late_ns), market, [])
-    fresh = shard(bundle(Wanting(FLAT, LONG)))
+    market = [record(quote(bid=101.0, ask=100.0), 1, at_ns=late_ns)]
+    target = shard(bundle(Wanting(FLAT)))
     first = [record(quote(), 0)]
-    fresh.step(step_of(fresh, first, *ready_inputs()), first, [])
-    logged = fresh.step(step_of(fresh, market, at_ns=late_ns), market, [])
+    target.step(step_of(target, first, *ready_inputs()), first, [])
+    logged = target.step(step_of(target, market, override(9, 3.0), at_ns=late_ns), market, [])
     assert [str(decision.denial) for decision in logged.decisions] == ["STALE_REFERENCE limit=5000 resulting=6000"]
 
 
@@ -298,10 +296,6 @@ def test_beside_quotes_a_bar_is_a_reference_and_no_price_of_a_feature() -> None:
     assert len(prepare(ring.rows(), X, observer, 0).mid) == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="desk.take_in counts every quote for decide_every; training counts good ones, and decides at these alone",
-)
 def test_a_quote_that_is_not_good_does_not_count_for_decide_every() -> None:
     target = shard(bundle(Wanting(LONG), decide_every=2))
     market = [record(message, n) for n, message in enumerate([quote(), quote(bid=101.0, ask=100.0), quote()])]

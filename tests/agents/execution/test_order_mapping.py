@@ -105,10 +105,6 @@ def resting(**mapping: Any) -> tuple[Shard, Order, list[Record]]:
     return target, order, [record(report(order, status=ReportStatus.NEW, filled=0.0), 0, topic="reports")]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="in-flight orders count as filled, so an order against the resting one goes out instead of its cancel",
-)
 def test_a_resting_order_that_no_longer_serves_the_target_is_cancelled_before_anything_is_sent_against_it() -> None:
     target, order, answer = resting()
     sent: list[Any] = []
@@ -119,9 +115,6 @@ def test_a_resting_order_that_no_longer_serves_the_target_is_cancelled_before_an
     assert [message for message in sent if isinstance(message, Order)] == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="orders.cancel_reason cancels no answered order when flattening: it may fill later"
-)
 def test_flatten_cancels_what_rests() -> None:
     target, order, answer = resting()
     flatten = ControlApplied(offset=50, message=Flatten(scope="portfolio", on=True, who="me", reason="test", ts=0))

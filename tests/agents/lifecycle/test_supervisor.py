@@ -103,3 +103,29 @@ async def test_a_kept_task_that_returns_is_done() -> None:
     finished = tasks.keep(lambda: asyncio.sleep(0), "returns", VirtualClock())
     await asyncio.wait_for(finished, 1)
     await tasks.stop()
+
+
+async def test_a_failure_is_told_though_its_task_is_cancelled_while_it_cleans_up() -> None:
+    owner, cleaning = Supervisor(), asyncio.Event()
+
+    async def work() -> None:
+        try:
+            with owner.telling():
+                raise ValueError("broken")
+        finally:
+            cleaning.set()
+            await asyncio.Event().wait()
+
+    task = owner.spawn(work(), "work")
+    await cleaning.wait()
+    task.cancel()
+    with pytest.raises(ValueError, match="broken"):
+        await owner.wait()
+    await owner.stop()
+
+
+async def test_what_is_retryable_is_left_to_the_task() -> None:
+    owner = Supervisor()
+    with pytest.raises(BusTimeout), owner.telling():
+        raise BusTimeout("reading", 1.0)
+    await owner.stop()
