@@ -44,7 +44,9 @@ Action = tuple[float, ...]
 Question = Asked | Wish | Decision
 MAX_BATCH = BATCH_SIZES[-1]
 FLATTEN = Wish(lots=0, decision=Decision(outcome=OutcomeCode.OVERRIDE, target=0), is_reducing=True)
-GIVEN_UP = Wish(lots=0, decision=POLICY_ERROR, is_reducing=True)
+GIVEN_UP = Wish(
+    lots=0, decision=Decision(outcome=OutcomeCode.DENIED, denial=POLICY_ERROR.denial, target=0), is_reducing=True
+)
 
 
 def question(desk: Desk, bundle: ServingBundle | None, message: object, now_ns: int) -> Question:

@@ -60,7 +60,9 @@ def test_without_a_bundle_before_the_position_is_closed_and_the_reason_stays_vis
     assert [order.reduce_only for order in logged.orders if hasattr(order, "reduce_only")] == [True]
     (alert,) = alerts(target)
     assert "the position is being closed, and nothing trades" in alert.text
-    assert said(advance(target, [quote()] * 5, reports=filled(target, logged))) == ["POLICY_ERROR"] * 5
+    after = advance(target, [quote()] * 5, reports=filled(target, logged))
+    assert said(after) == ["POLICY_ERROR"] * 5
+    assert {decision.target for decision in after.decisions} == {0}
     assert alerts(target) == []
 
 
