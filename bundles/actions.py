@@ -37,7 +37,8 @@ class ActionMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     price steps from the touch that the order would take, away from it into the book when positive. `limit_offsets` are
     the ones that the policy chooses from, null: a market order; then neither `order_type` nor `limit_offset_ticks` is
     given. `time_in_force` is that of limit orders; market orders are IOC. The policy is asked at every
-    `decide_every`-th quote (or bar) of an instrument, never at a trade.
+    `decide_every`-th good quote (or bar) of an instrument; at a trade only when one before it was due and could not be
+    decided: conflated, stale, or warming up.
     """
 
     kind: Literal["levels", "continuous", "hybrid"]
