@@ -6,7 +6,8 @@ where its consumer stands. Anything else (Fatal, Refused, a bug) ends the agent,
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from messages.clock import Clock
@@ -54,6 +55,19 @@ class Supervisor:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """End `wait` with the error that leaves this context at once, instead of when the task is over; not Retryable.
+
+        For a task that takes long to clean up after a failure: were it cancelled then, nobody would hear of it.
+        """
+        try:
+            yield
+        except Retryable:
+            raise
+        except Exception as error:
+            self.spawn(_failed(error), "failure")
+
     def request_stop(self) -> None:
         """Let `wait` return; the tasks go on until `stop`."""
         self._is_stopping = True
@@ -78,6 +92,10 @@ class Supervisor:
         for error in errors:
             if error is not None:
                 raise error
+
+
+async def _failed(error: Exception) -> None:
+    raise error
 
 
 async def _again(work: Callable[[], Coroutine[Any, Any, Any]], name: str, clock: Clock) -> None:
