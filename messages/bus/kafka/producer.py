@@ -81,14 +81,7 @@ class KafkaProducer:
                 acknowledgement = await self._raw.send(
                     self._prefix + topic, record.value, record.key, partition, None, list(record.headers)
                 )
-            # Cheaper than asyncio.timeout by a third of the call; waiting for room is bounded by request_s.
-            deadline = self._loop.call_later(self._timeouts.send_s, _expire, acknowledgement)
-            self._pending.add(acknowledgement)
-            try:
-                metadata = await acknowledgement
-            finally:
-                deadline.cancel()
-                self._pending.discard(acknowledgement)
+            metadata = await self._acknowledged(acknowledgement)
         except (KafkaError, OSError, RuntimeError) as error:
             raise self._failed(error, f"publish to {topic}") from error
         return self._offset(metadata.offset, topic)
@@ -100,26 +93,29 @@ class KafkaProducer:
         if not records:
             raise Refused(f"a batch for {topic} holds no records")
         try:
-            async with asyncio.timeout(self._timeouts.send_s):
-                batch = self._raw.create_batch()
-                for record in records:
-                    added = batch.append(
-                        timestamp=None, key=record.key, value=record.value, headers=list(record.headers)
-                    )
-                    # The first record is taken whatever its size: that one is judged by the size of the whole.
-                    if added is None or batch.size() > MAX_BATCH_BYTES:
-                        raise Refused(f"{operation}: over the {MAX_BATCH_BYTES} bytes that fit into one batch")
-                batch.close()
-                async with self._turns_of(topic, number):
-                    acknowledgement = await self._raw.send_batch(batch, self._prefix + topic, partition=number)
-                self._pending.add(acknowledgement)
-                try:
-                    metadata = await acknowledgement
-                finally:
-                    self._pending.discard(acknowledgement)
+            batch = self._raw.create_batch()
+            for record in records:
+                added = batch.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers))
+                # The first record is taken whatever its size: that one is judged by the size of the whole.
+                if added is None or batch.size() > MAX_BATCH_BYTES:
+                    raise Refused(f"{operation}: over the {MAX_BATCH_BYTES} bytes that fit into one batch")
+            batch.close()
+            async with self._turns_of(topic, number):
+                acknowledgement = await self._raw.send_batch(batch, self._prefix + topic, partition=number)
+            metadata = await self._acknowledged(acknowledgement)
         except (KafkaError, OSError, RuntimeError) as error:
             raise self._failed(error, operation) from error
         return self._offset(metadata.offset, topic)
+
+    async def _acknowledged(self, acknowledgement: asyncio.Future[Any]) -> Any:
+        """Wait for the broker's answer. Raises TimeoutError; waiting for room before it is bounded by request_s."""
+        deadline = self._loop.call_later(self._timeouts.send_s, _expire, acknowledgement)  # cheaper than a timeout
+        self._pending.add(acknowledgement)
+        try:
+            return await acknowledgement
+        finally:
+            deadline.cancel()
+            self._pending.discard(acknowledgement)
 
     def _turns_of(self, topic: str, partition: int) -> Turns:
         if (turns := self._turns.get((topic, partition))) is None:
