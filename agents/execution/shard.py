@@ -276,7 +276,7 @@ class Shard:
         return TradingState.REDUCING if state is TradingState.ACTIVE and self._intakes.is_blind else state
 
     def _cancels(self, now_ns: int) -> list[Order | Cancel]:
-        """Cancel what is not answered in time, what rests against the wanted position, and all where trading is halted."""
+        """Cancel what is not answered in time, what rests against the wanted position, and all under a Halt."""
         cancels: list[Order | Cancel] = []
         if not self._open:
             return cancels

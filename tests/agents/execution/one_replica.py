@@ -18,6 +18,7 @@ from bundles.verifier import Verifier
 from messages import (
     TOPICS,
     Activate,
+    Bus,
     ExecutionReport,
     Heartbeat,
     NewRecord,
@@ -133,6 +134,10 @@ class World:
         for record in self._broker.log(Partition("control", 0)).records:
             fold.apply(record.offset, decode("control", record.value))
         return fold
+
+    def bus(self, client: str) -> Bus:
+        """Another client's connection."""
+        return self._broker.connect(client)
 
     async def settled(self) -> None:
         """Return when nothing moves any more."""

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from agents.orchestrator.rollback import rollback_of
+from agents.replay.record import read_recording, record_bus
+from agents.settings import Settings, parse_settings
 from bundles.actions import ActionMapping
 from bundles.loader import LoadedBundle, load_bundle
 from bundles.signing import SigningKey, TrustStore
@@ -21,6 +23,19 @@ class Bundles:
         self._home, self._key = home, SigningKey.generate()
         self.trust = TrustStore.of([self._key])
         self.uris: dict[str, str] = {}
+
+    def settings(self) -> Settings:
+        """Those of the replica that trades them."""
+        self._key.write(self._home / "trainer.key")
+        (self._home / "trust").mkdir()
+        (self._home / "trainer.pub").rename(self._home / "trust" / "trainer.pub")
+        values = {
+            "trust": str(self._home / "trust"),
+            "instruments": [{"instrument": "AAA", "price_step": 0.5, "quantity_step": 1.0}],
+            "strategies": {"momentum": ["AAA"]},
+            "limits": {"defaults": {"duplicate_window_ms": 0}},
+        }
+        return parse_settings(values, where="of the test")
 
     def made(self, number: int) -> LoadedBundle:
         actions = ActionMapping(kind="levels", max_position=float(number))
@@ -114,3 +129,9 @@ async def test_a_shadow_decides_on_every_record_and_sends_nothing_until_it_is_en
     await world.trade()
     assert [d.shadow for d in await decisions(world, 2)] == [None, None]
     assert loaded(world) == {world.good.digest}
+
+    await world.stop()
+    recording = tmp_path / "recording"
+    await record_bus(world.bus("recorder"), recording, bundles.settings())
+    assert {path.name for path in (recording / "bundles").iterdir()} == {world.good.digest, beside.digest}
+    assert read_recording(recording).replay().is_equal

@@ -10,7 +10,7 @@ from bundles.registry.catalogue import Catalogue, NoSuchBundle
 from bundles.registry.live import LiveUnknown, live_digests
 from bundles.registry.store import open_store
 from bundles.signing import SigningKey, TrustStore
-from messages import Activate, Rollout, VirtualClock
+from messages import Activate, Rollout, Shadow, VirtualClock
 from messages.control import ControlMessage, LogStarted
 from tests.bundles.samples import CREATED, resigned
 from tests.bundles.stores import Crashed, MortalStore
@@ -135,7 +135,7 @@ def test_a_store_that_cannot_be_read_prunes_nothing(tmp_path: Path) -> None:
         catalogue((tmp_path / "file").as_uri()).plan(keep=1, younger_than_ns=0, live=())
 
 
-def test_live_is_what_trades_what_traded_before_and_what_is_rolled_out() -> None:
+def test_live_is_what_trades_what_traded_before_and_what_is_rolled_out_and_what_shadows() -> None:
     started = LogStarted(log_id="a" * 32)
 
     def activate(digit: str, expects: int) -> Activate:
@@ -144,14 +144,18 @@ def test_live_is_what_trades_what_traded_before_and_what_is_rolled_out() -> None
         )
 
     rollout = Rollout(strategy="s", bundle_id="b", uri="file:///x", sha256="f" * 64, expects=-1, ts=0, who="ann")
+    shadow = Shadow(
+        strategy="s", instrument="A", bundle_id="b", uri="file:///x", sha256="e" * 64, expects=-1, ts=0, who="ann"
+    )
     records: list[tuple[int, ControlMessage]] = [
         (0, started),
         (1, activate("1", -1)),
         (2, activate("2", 1)),
         (3, activate("3", 2)),
         (4, rollout),
+        (5, shadow),
     ]
-    void: tuple[int, ControlMessage] = (5, activate("9", 1))
-    assert live_digests([*records, void]) == {"2" * 64, "3" * 64, "f" * 64}
+    void: tuple[int, ControlMessage] = (6, activate("9", 1))
+    assert live_digests([*records, void]) == {"2" * 64, "3" * 64, "e" * 64, "f" * 64}
     with pytest.raises(LiveUnknown, match="no beginning"):
         live_digests(records[1:])
