@@ -75,16 +75,20 @@ class GroupNews:
             news = self._queue[0]
             if isinstance(news, _Assigned):
                 is_current = news.rebalance == self._rebalance and await self._take(news.partitions)
-                self._queue.popleft()
-                if is_current and news.rebalance == self._rebalance:
+                self._heard(news)
+                if is_current and news.rebalance == self._rebalance and not self._left:
                     self.held, self.is_rebalancing = news.partitions, False
                     self._listener.on_assigned(news.partitions)
             else:
                 try:
                     await self._give_up()
                 finally:
-                    self._queue.popleft()
+                    self._heard(news)
                     _resolve(news)
+
+    def _heard(self, news: "asyncio.Future[None] | _Assigned") -> None:
+        if self._queue and self._queue[0] is news:  # else `leave` has cleared the queue meanwhile
+            self._queue.popleft()
 
     async def leave(self) -> None:
         """Give up what is held, and let a rebalance under way go on without the listener."""
