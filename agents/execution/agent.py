@@ -13,7 +13,7 @@ from msgspec import Struct
 from agents.execution.alerts import risk_alert
 from agents.execution.config import ExecutionConfig
 from agents.execution.directives import Directives, Wanted
-from agents.execution.rehearsal import Rehearsal, active_in
+from agents.execution.rehearsal import Rehearsal, keep_warm
 from agents.execution.risk_watch import RiskWatch
 from agents.execution.runner import ShardRunner
 from agents.execution.scope import Scope, shard_of
@@ -40,7 +40,6 @@ from messages import (
     Staged,
     Swapped,
     TickpilotError,
-    VirtualClock,
     encode,
     status_key,
 )
@@ -332,19 +331,12 @@ class ExecutionAgent:
             runner.step((), (RiskAlive(alive=alive),))
 
     async def _keep_warm(self) -> None:
-        """Rehearse decisions while no market record comes. Virtual time says nothing of the processor: never there."""
-        if self._config.keep_warm_ms == 0 or isinstance(self._clock, VirtualClock):
-            await asyncio.get_running_loop().create_future()
-        rehearsals: dict[int, Rehearsal] = {}
-        while True:
-            await self._clock.sleep(self._config.keep_warm_ms / 1000)
-            if self._is_busy or not self._live:
-                self._is_busy = False
-                continue
-            number, runner = next(iter(self._live.items()))
-            if number not in rehearsals or rehearsals[number].active != active_in(runner.shard):
-                rehearsals = {number: self._new_rehearsal(runner.shard)}
-            rehearsals[number].once(self._clock)
+        await keep_warm(self._clock, self._config.keep_warm_ms / 1000, self._idle_shard, self._new_rehearsal)
+
+    def _idle_shard(self) -> Shard | None:
+        """Return a live shard if no market record came since the last call."""
+        was_busy, self._is_busy = self._is_busy, False
+        return None if was_busy or not self._live else next(iter(self._live.values())).shard
 
     def _new_rehearsal(self, shard: Shard) -> Rehearsal:
         return Rehearsal(shard, self._scope, self._config, self._staging.bundles, partitions=self._partitions)

@@ -5,7 +5,8 @@ as long then. A rehearsal makes steps on a shard of its own, which nobody reads 
 hand in turn, so that the path of an order stays warm, too.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 
 import msgspec
 from prometheus_client import Counter
@@ -17,7 +18,18 @@ from agents.execution.scope import Scope, shard_of
 from agents.execution.shard import Shard
 from agents.execution.step import ServingBundle
 from agents.lifecycle.metrics import REGISTRY
-from messages import Clock, ExecutionReport, LogStarted, Order, Quote, Record, ReportStatus, Step, encode
+from messages import (
+    Clock,
+    ExecutionReport,
+    LogStarted,
+    Order,
+    Quote,
+    Record,
+    ReportStatus,
+    Step,
+    VirtualClock,
+    encode,
+)
 from messages.decisions import BundleActivated, ControlApplied, RiskAlive, StepInput
 from messages.reports import OrderPosition
 
@@ -125,6 +137,25 @@ class Rehearsal:
             key=order.instrument.encode(),
             value=encode(report),
         )
+
+
+async def keep_warm(
+    clock: Clock, interval_s: float, idle_shard: Callable[[], Shard | None], rehearsal_of: Callable[[Shard], Rehearsal]
+) -> None:
+    """Rehearse after each interval in which nothing came, until cancelled; 0: never.
+
+    Virtual time says nothing of the processor: on such a clock never.
+    """
+    if interval_s == 0 or isinstance(clock, VirtualClock):
+        await asyncio.get_running_loop().create_future()
+    rehearsed: tuple[Shard, Rehearsal] | None = None
+    while True:
+        await clock.sleep(interval_s)
+        if (shard := idle_shard()) is None:
+            continue
+        if rehearsed is None or rehearsed[0] is not shard or rehearsed[1].active != active_in(shard):
+            rehearsed = shard, rehearsal_of(shard)
+        rehearsed[1].once(clock)
 
 
 def active_in(shard: Shard) -> tuple[tuple[str, str], ...]:

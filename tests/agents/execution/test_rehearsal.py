@@ -1,14 +1,18 @@
 """Rehearsals run the code of decisions and touch nothing that is live."""
 
+import asyncio
+
+import pytest
+
 from agents.execution.config import DecisionConfig, ExecutionConfig
-from agents.execution.rehearsal import KEEP_WARM_SECONDS, Rehearsal, active_in
+from agents.execution.rehearsal import KEEP_WARM_SECONDS, Rehearsal, active_in, keep_warm
 from agents.execution.scope import Scope
 from agents.execution.shard import Shard
 from agents.execution.step import ServingBundle
 from agents.risk.limits import Limits
 from bundles.errors import PolicyError
 from bundles.features import Floats32
-from messages import RejectCode, SystemClock
+from messages import RejectCode, SystemClock, VirtualClock
 from tests.agents.execution.stepping import advance
 from tests.builders import DIGEST, OTHER_DIGEST, Scripted, X, activated, bundle, quote, ready_inputs, shard
 
@@ -107,3 +111,36 @@ def test_a_policy_that_fails_does_not_end_a_rehearsal() -> None:
     for _ in range(20):
         rehearsal.once(SystemClock())
     assert rehearsal._shard.market_to == 20
+
+
+async def test_it_rehearses_while_nothing_comes_and_anew_when_another_bundle_is_active() -> None:
+    one, other = bundle(Counting()), bundle(Counting(), sha256=OTHER_DIGEST)
+    live = shard(one, other)
+    advance(live, [quote()], *ready_inputs())
+    made: list[Rehearsal] = []
+    calls = 0
+
+    def idle() -> Shard | None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            advance(live, [quote()], activated(OTHER_DIGEST, offset=9))
+        if calls == 10:
+            task.cancel()
+        return None if calls % 2 else live
+
+    def new(of: Shard) -> Rehearsal:
+        made.append(rehearsal_of(of, one, other))
+        return made[-1]
+
+    task = asyncio.create_task(keep_warm(SystemClock(), 1e-4, idle, new))
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 20)
+    assert [rehearsal._shard.market_to for rehearsal in made] == [2, 3]
+
+
+async def test_on_a_virtual_clock_nothing_is_rehearsed() -> None:
+    task = asyncio.create_task(keep_warm(VirtualClock(), 1e-3, lambda: pytest.fail("asked"), rehearsal_of))
+    await asyncio.sleep(0)
+    assert not task.done()
+    task.cancel()
