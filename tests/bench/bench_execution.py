@@ -62,6 +62,7 @@ def paced(where: Place) -> Results:
         result("step, mlp, hot, p99", percentile(measured.hot, 99), "us"),
         result("step, mlp, paced 100/s, kept warm, p50", percentile(measured.paced, 50), "us"),
         result("step, mlp, paced 100/s, kept warm, p99", p99, "us", target="<= 100", passed=p99 <= 100),
+        result("keeping warm, share of a core", measured.warming, ""),
         result("step, mlp, under swap, p99", percentile(measured.swapping, 99), "us"),
         result("step, mlp, under swap, slowest; baseline: slowest hot", swapping, "us", baseline=calm),
     ]

@@ -28,9 +28,10 @@ async def test_steps_are_timed_hot_paced_and_under_swap(tmp_path: Path, monkeypa
     assert len(measured.paced) > 10
     assert len(measured.swapping) > 25
     assert min(measured.hot) > 0
+    assert 0 < measured.warming < 1
 
 
 def test_the_picture_shows_all_three() -> None:
-    assert latency_picture.draw(Latencies(hot=[30.0, 40.0], paced=[60.0], swapping=[1.0, 9_000.0])).startswith(
-        b"\x89PNG"
-    )
+    assert latency_picture.draw(
+        Latencies(hot=[30.0, 40.0], paced=[60.0], swapping=[1.0, 9_000.0], warming=0.05)
+    ).startswith(b"\x89PNG")

@@ -13,6 +13,7 @@ from time import perf_counter
 from msgspec import Struct
 
 from agents.assembly import build_agent
+from agents.execution.rehearsal import KEEP_WARM_SECONDS
 from agents.lifecycle.garbage import calm_garbage_collector
 from agents.settings import read_settings
 from messages import Bus, LoggedStep, NewRecord, SystemClock, encode
@@ -26,11 +27,14 @@ SWAPS, SWAPPING_HZ = 40, 1_000
 
 
 class Latencies(Struct, frozen=True, kw_only=True):
-    """Microseconds of the steps in which the policy was asked."""
+    """Microseconds of the steps in which the policy was asked; `warming` is the share of a core that keeping warm took
+    while ticks were paced.
+    """
 
     hot: list[float]
     paced: list[float]
     swapping: list[float]
+    warming: float
 
 
 class _Ear:
@@ -85,13 +89,14 @@ async def measure(home: Path, *, calm: Callable[[], None] = calm_garbage_collect
             for _ in range(HOT):
                 await ear.after(send())
             hot = ear.take()
+            spent_s, began = KEEP_WARM_SECONDS._value.get(), perf_counter()
             await _pace(send, PACE_HZ, PACED)
-            paced = ear.take()
+            paced, warming = ear.take(), (KEEP_WARM_SECONDS._value.get() - spent_s) / (perf_counter() - began)
             swapping = asyncio.create_task(_swap(world, bus, world.again(first, range(2, SWAPS + 2)), expects))
             while not swapping.done():
                 await _pace(send, SWAPPING_HZ, SWAPPING_HZ // 10)
             await swapping
-            return Latencies(hot=hot, paced=paced, swapping=ear.take())
+            return Latencies(hot=hot, paced=paced, swapping=ear.take(), warming=warming)
     finally:
         await agent.stop()
         running.cancel()
