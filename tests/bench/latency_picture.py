@@ -19,7 +19,7 @@ from tests.bench.execution.latencies import PACE_HZ, SWAPPING_HZ, SWAPS, Latenci
 from tests.bench.measure import percentile, report, result
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "results" / "latency.png"
-_FROM_US, _TO_US, _BINS = 5.0, 5_000.0, 120
+_FROM_US, _TO_US, _BINS = 20.0, 20_000.0, 120
 _PERCENTS = (50, 99, 99.9)
 
 

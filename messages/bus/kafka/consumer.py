@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -139,12 +140,14 @@ class KafkaConsumer:
         self._waiter = waiter
         if self._offer is not None or (self._news is not None and self._news.is_waiting):
             self._wake()
-        await asyncio.wait({waiter}, timeout=timeout_s)
-        self._waiter = None
-        if not waiter.done():
-            waiter.cancel()
-        elif not waiter.cancelled():
-            waiter.exception()  # told again by the next getmany
+        # Awaited as it is, without asyncio.wait around it: one turn of the loop less between a record and its reader.
+        deadline = asyncio.get_running_loop().call_later(timeout_s, self._wake)
+        try:
+            with suppress(KafkaError):  # told again by the next getmany
+                await waiter
+        finally:
+            deadline.cancel()
+            self._waiter = None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
