@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from agents.execution.config import DecisionConfig
 from agents.execution.shard import Shard
-from agents.execution.step import Policy, ServingBundle, ShardConfig
+from agents.execution.shard.config import DecisionConfig
+from agents.execution.shard.step import Policy, ServingBundle, ShardConfig
 from agents.risk.instruments import Instrument
 from agents.risk.limits import Limits
 from bundles.actions import ActionMapping

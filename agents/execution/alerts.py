@@ -1,7 +1,7 @@
 """What a shard, or a replica, tells people: Alerts, of facts that the core found."""
 
-from agents.execution.intake import Turn
-from agents.execution.notices import Disputed, FellBack, Notice, Unanswered
+from agents.execution.shard.intake import Turn
+from agents.execution.shard.notices import Disputed, FellBack, Notice, Unanswered
 from messages import Alert
 
 BEGUN, ENDED = "BAD_INPUT", "INPUT_GOOD_AGAIN"

@@ -11,7 +11,7 @@ from msgspec import Struct
 from agents.execution.errors import LogBroken
 from agents.execution.ownership import Ownership, batches_of
 from agents.execution.shard import Shard
-from agents.execution.state import is_readable, state_digest
+from agents.execution.shard.state import is_readable, state_digest
 from messages import Bus, Checkpoint, LoggedStep, Partition, Record, Refused, decode
 from messages.bus.reading import read_range
 

@@ -12,11 +12,11 @@ import msgspec
 from prometheus_client import Counter
 
 from agents.execution.config import ExecutionConfig
-from agents.execution.desk import Desk
 from agents.execution.journal import Journal
 from agents.execution.scope import Scope, shard_of
 from agents.execution.shard import Shard
-from agents.execution.step import ServingBundle
+from agents.execution.shard.desk import Desk
+from agents.execution.shard.step import ServingBundle
 from agents.lifecycle.metrics import REGISTRY
 from messages import (
     Clock,

@@ -12,12 +12,12 @@ from msgspec import Struct
 
 from agents.execution.alerts import alert_of
 from agents.execution.config import ExecutionConfig
-from agents.execution.hot_path import REFUSED
 from agents.execution.journal import MAX_PENDING_BYTES, Entry, Journal, entries_of, grouped
 from agents.execution.ownership import Ownership, take_ownership
 from agents.execution.recovery import Recovered, recover
 from agents.execution.shard import Shard
-from agents.execution.state import state_digest
+from agents.execution.shard.hot_path import REFUSED
+from agents.execution.shard.state import state_digest
 from agents.lifecycle.dead_letters import LetterBox
 from messages import (
     Alert,

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from agents.execution.config import ExecutionConfig
 from agents.execution.shard import Shard
-from agents.execution.step import ServingBundle, ShardConfig
+from agents.execution.shard.step import ServingBundle, ShardConfig
 from agents.risk.instruments import Instrument
 from agents.risk.limits import Limits
 from bundles.features import UserFeature

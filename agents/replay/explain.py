@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from agents.execution.shard import Shard
-from agents.execution.state import ShardState, decode_state, state_digest
+from agents.execution.shard.state import ShardState, decode_state, state_digest
 from agents.replay.outcomes import CONTENT, DENIALS, LOST, NOT_DUE, OUTCOMES, UNDECIDED
 from agents.replay.tail import ShardLog
 from agents.risk.instruments import Instrument

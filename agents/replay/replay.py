@@ -10,8 +10,8 @@ from msgspec import Struct
 from agents.execution.config import ExecutionConfig
 from agents.execution.ownership import batches_of, valid_records
 from agents.execution.scope import Scope, shard_of
+from agents.execution.shard.step import ServingBundle
 from agents.execution.staging import serving
-from agents.execution.step import ServingBundle
 from agents.replay.player import Mismatch, rederive
 from bundles.loader import load_bundle
 from messages import LoggedStep, Record

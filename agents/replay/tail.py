@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from agents.execution.ownership import batches_of, valid_records
-from agents.execution.state import is_readable, state_digest
+from agents.execution.shard.state import is_readable, state_digest
 from messages import Bus, Checkpoint, ExecutionReport, LoggedStep, Order, Partition, Record, Refused, decode
 from messages.bus.reading import read_range
 from messages.orders import Source

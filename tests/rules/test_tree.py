@@ -30,6 +30,12 @@ def test_a_wrong_import_is_caught() -> None:
     assert tree.wrong_imports("bundles.loader", "def f():\n    import agents.risk") == ["agents.risk"]
 
 
+def test_the_shard_waits_for_nothing() -> None:
+    awaiting = {name_of(p) for p in CODE if "asyncio" in p.read_text() or "async def" in p.read_text()}
+    assert not {name for name in awaiting if name.startswith("agents/execution/shard/")}
+    assert "agents/execution/agent.py" in awaiting
+
+
 def test_only_the_clock_reads_time() -> None:
     # Started processes and a local broker are waited for in real time, outside every decision.
     outside = {"agents/lifecycle/local_kafka.py", "messages/bus/kafka/calls.py", "agents/trainer/process.py"}

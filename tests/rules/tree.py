@@ -16,6 +16,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "agents.errors": ("messages",),
     "agents.lifecycle": ("messages",),
     "agents.risk": ("messages", "agents.errors", "agents.lifecycle"),
+    "agents.execution.shard": ("messages", "bundles", "agents.errors", "agents.risk", "agents.execution.errors"),
     "agents.execution": ("messages", "bundles", "agents.errors", "agents.lifecycle", "agents.risk"),
     "agents.venue": ("messages", "agents.errors", "agents.lifecycle", "agents.risk"),
     "agents.feed": ("messages", "agents.errors", "agents.lifecycle", "agents.risk"),

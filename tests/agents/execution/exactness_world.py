@@ -12,11 +12,12 @@ from contextlib import suppress
 import msgspec
 from msgspec import Struct
 
-from agents.execution.config import DecisionConfig, ExecutionConfig
+from agents.execution.config import ExecutionConfig
 from agents.execution.directives import Directives
 from agents.execution.runner import ShardRunner
 from agents.execution.shard import Shard
-from agents.execution.step import Policy, ServingBundle, ShardConfig
+from agents.execution.shard.config import DecisionConfig
+from agents.execution.shard.step import Policy, ServingBundle, ShardConfig
 from agents.lifecycle.supervisor import Supervisor
 from agents.risk.instruments import Instrument
 from agents.risk.limits import Limits

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agents.execution.directives import Directives
 from agents.execution.journal import Journal
 from agents.execution.shard import Shard
-from agents.execution.state import StateUnreadable, decode_state, state_digest
+from agents.execution.shard.state import StateUnreadable, decode_state, state_digest
 from bundles.features import Feature, FeatureSpec, Observer
 from bundles.features.library import KINDS
 from messages import (

@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
-from agents.execution.config import DecisionConfig, ExecutionConfig
+from agents.execution.config import ExecutionConfig
 from agents.execution.rehearsal import KEEP_WARM_SECONDS, Rehearsal, active_in, keep_warm
 from agents.execution.scope import Scope
 from agents.execution.shard import Shard
-from agents.execution.step import ServingBundle
+from agents.execution.shard.config import DecisionConfig
+from agents.execution.shard.step import ServingBundle
 from agents.risk.limits import Limits
 from bundles.errors import PolicyError
 from bundles.features import Floats32

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from agents.execution.shard import Shard
-from agents.execution.state import state_digest
+from agents.execution.shard.state import state_digest
 from agents.replay.explain import Explanation, explain
 from agents.replay.tail import ShardLog, by_topic, shard_log
 from bundles.features import Feature, FeatureSpec, Observer

@@ -17,8 +17,8 @@ from agents.assembly import scope_of
 from agents.demo.plan import STRATEGY, DemoOptions, DemoPlan, environment_of, make_plan
 from agents.execution.scope import shard_of
 from agents.execution.shard import Shard
+from agents.execution.shard.step import Policy, ServingBundle
 from agents.execution.staging import serving
-from agents.execution.step import Policy, ServingBundle
 from agents.lifecycle.garbage import calm_garbage_collector
 from agents.settings import parse_settings
 from bundles.export import export_module

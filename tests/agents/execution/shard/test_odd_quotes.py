@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.execution.config import DecisionConfig
 from agents.execution.shard import Shard
-from agents.execution.step import ShardConfig
+from agents.execution.shard.config import DecisionConfig
+from agents.execution.shard.step import ShardConfig
 from agents.feed.instruments import FeesConfig, infer_instruments
 from agents.feed.tabular import TabularSource
 from agents.report.accounts import _Books
@@ -41,7 +41,7 @@ from tests.builders import (
     step_of,
 )
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "market-data.md").read_text()
+PAGE = (Path(__file__).resolve().parents[4] / "docs" / "market-data.md").read_text()
 MS = 1_000_000
 SPEC = FeatureSpec(
     features=(

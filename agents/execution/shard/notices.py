@@ -5,8 +5,8 @@
 
 from msgspec import Struct
 
-from agents.execution.desk import Desk
-from agents.execution.intake import Turn
+from agents.execution.shard.desk import Desk
+from agents.execution.shard.intake import Turn
 from messages import Cancel
 
 

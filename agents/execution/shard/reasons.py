@@ -2,7 +2,7 @@
 
 import msgspec
 
-from agents.execution.desk import Desk
+from agents.execution.shard.desk import Desk
 from agents.risk.gate import Proposal
 from messages import Denial, DenialCode
 from messages.control import HaltLevel

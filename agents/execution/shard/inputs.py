@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from agents.execution import shadow
-from agents.execution.desk import Desk, activate
-from agents.execution.switches import Switches
+from agents.execution.shard import shadow
+from agents.execution.shard.desk import Desk, activate
+from agents.execution.shard.switches import Switches
 from agents.risk.gate import Gate
 from messages.decisions import (
     BundleActivated,

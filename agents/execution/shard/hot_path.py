@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from msgspec import Struct
 
-from agents.execution.desk import Account, Desk
-from agents.execution.step import ServingBundle
+from agents.execution.shard.desk import Account, Desk
+from agents.execution.shard.step import ServingBundle
 from agents.risk.gate import Proposal
 from bundles.features import Floats32
 from bundles.runtimes.protocol import BATCH_SIZES

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from agents.execution.desk import FLAT, Account, Desk
-from agents.execution.orders import OpenOrders
-from agents.execution.step import ServingBundle
+from agents.execution.shard.desk import FLAT, Account, Desk
+from agents.execution.shard.orders import OpenOrders
+from agents.execution.shard.step import ServingBundle
 from agents.risk.gate import View
 from agents.risk.kill_switch import TradingState
 from agents.risk.ledger import Ledger

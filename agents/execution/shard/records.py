@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from agents.execution.desk import Desk, Tick
-from agents.execution.intake import UNKNOWN_TYPE, UNTRADED
+from agents.execution.shard.desk import Desk, Tick
+from agents.execution.shard.intake import UNKNOWN_TYPE, UNTRADED
 from agents.risk.instruments import MAX_STEPS
 from messages import (
     Bar,

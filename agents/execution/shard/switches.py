@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from agents.errors import SettingsError
-from agents.execution.desk import Desk
-from agents.execution.state import ShardState
+from agents.execution.shard.desk import Desk
+from agents.execution.shard.state import ShardState
 from agents.risk.gate import Gate
 from agents.risk.instruments import MAX_STEPS
 from agents.risk.kill_switch import TradingState, trading_state

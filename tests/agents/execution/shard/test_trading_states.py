@@ -3,8 +3,8 @@
 import pytest
 
 from agents.execution.alerts import alert_of, risk_alert
-from agents.execution.intake import DeadLetterLimits
 from agents.execution.shard import Shard
+from agents.execution.shard.intake import DeadLetterLimits
 from messages import Alert, Cancel, Halt, Record, Resume
 from messages.decisions import ControlApplied, RiskAlive, StepInput, Timer
 from tests.agents.execution.stepping import LONG, SHORT, advance, codes, filled, orders, said, said_by

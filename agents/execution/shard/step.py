@@ -5,7 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from agents.execution.config import DecisionConfig
+from agents.execution.shard.config import DecisionConfig
 from agents.risk.instruments import Instrument
 from bundles.actions import ActionMapping
 from bundles.features import Floats32, Observer

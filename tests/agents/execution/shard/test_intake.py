@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from agents.execution.intake import DeadLetterLimits, Intake, IntakeState, Turn
 from agents.execution.shard import Shard
-from agents.execution.state import state_digest
+from agents.execution.shard.intake import DeadLetterLimits, Intake, IntakeState, Turn
+from agents.execution.shard.state import state_digest
 from messages import Cancel, Checkpoint, LoggedStep, Order, Record
 from messages.decisions import RiskAlive
 from tests.builders import SECOND, START_NS, Scripted, bundle, quote, ready_inputs, record, report, shard, step_of

@@ -7,9 +7,9 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agents.execution.desk import Tick
 from agents.execution.shard import Shard
-from agents.execution.state import state_digest
+from agents.execution.shard.desk import Tick
+from agents.execution.shard.state import state_digest
 from bundles.features import Feature, FeatureSpec, Floats32, Observer, user_feature
 from messages import Bar, Checkpoint, DenialCode, OutcomeCode, Quote, Record
 from tests.builders import Scripted, bundle, quote, ready_inputs, record, shard, step_of

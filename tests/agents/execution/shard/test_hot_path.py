@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from agents.execution.config import DecisionConfig
 from agents.execution.shard import Shard
-from agents.execution.step import ServingBundle, ShardConfig
+from agents.execution.shard.config import DecisionConfig
+from agents.execution.shard.step import ServingBundle, ShardConfig
 from agents.risk.instruments import Instrument
 from agents.risk.limits import Limits
 from bundles.errors import PolicyError

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from agents.execution.desk import Desk
-from agents.execution.step import ServingBundle
+from agents.execution.shard.desk import Desk
+from agents.execution.shard.step import ServingBundle
 from agents.risk.gate import Proposal
 from agents.risk.instruments import Instrument
 from messages import Cancel, ExecutionReport, Order, Record, ReportStatus, order_id

@@ -6,9 +6,9 @@ and account. So what is logged of it is what it would have wanted from where the
 
 import msgspec
 
-from agents.execution import hot_path
-from agents.execution.desk import Desk, Tick
-from agents.execution.step import ServingBundle
+from agents.execution.shard import hot_path
+from agents.execution.shard.desk import Desk, Tick
+from agents.execution.shard.step import ServingBundle
 from messages import Decision, OutcomeCode
 from messages.control_fold import ActiveBundle
 from messages.decisions import BundleShadowed, ShadowDecision

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from agents.execution.desk import Desk
-from agents.execution.notices import Disputed, Notice, Unanswered
-from agents.execution.orders import OpenOrders
-from agents.execution.views import account_of
+from agents.execution.shard.desk import Desk
+from agents.execution.shard.notices import Disputed, Notice, Unanswered
+from agents.execution.shard.orders import OpenOrders
+from agents.execution.shard.views import account_of
 from agents.risk.ledger import BadReport, Ledger
 from messages import ExecutionReport
 

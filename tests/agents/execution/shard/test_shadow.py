@@ -3,7 +3,7 @@
 import msgspec
 
 from agents.execution.shard import Shard
-from agents.execution.state import state_digest
+from agents.execution.shard.state import state_digest
 from bundles.errors import PolicyError
 from messages import Checkpoint, LoggedStep, RejectCode, Trade
 from messages.decisions import BundleShadowed, BundleUnavailable

@@ -5,12 +5,13 @@ import pytest
 
 from agents.execution.errors import StepOutOfTurn
 from agents.execution.shard import Shard
-from agents.execution.state import state_digest
-from agents.execution.step import ServingBundle
+from agents.execution.shard.state import state_digest
+from agents.execution.shard.step import ServingBundle
 from bundles.errors import PolicyError
 from messages import Cancel, Checkpoint, Flatten, Halt, LoggedStep, Order, Override, Record, RejectCode, Resume, Trade
 from messages.control import Limits
-from messages.decisions import ControlApplied, MarketGap, RiskAlive, StepInput, Timer
+from messages.decisions import ControlApplied, MarketGap, RiskAlive, Timer
+from tests.agents.execution.stepping import FLAT, LONG, SHORT, advance
 from tests.builders import (
     DIGEST,
     OTHER_DIGEST,
@@ -26,19 +27,6 @@ from tests.builders import (
     shard,
     step_of,
 )
-
-LONG, FLAT, SHORT = 2.0, 1.0, 0.0
-
-
-def advance(
-    target: Shard,
-    messages: list[object],
-    *inputs: StepInput,
-    reports: list[Record] | None = None,
-    at_ns: int = START_NS,
-) -> LoggedStep:
-    market = [record(message, target.market_to + index, at_ns=at_ns) for index, message in enumerate(messages)]
-    return target.step(step_of(target, market, *inputs, reports=reports, at_ns=at_ns), market, reports or [])
 
 
 def outcomes(logged: LoggedStep) -> list[str]:

@@ -6,20 +6,20 @@ log says (`adopt`) where live asks the policy (`step`).
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from agents.execution import hot_path, shadow
-from agents.execution.booking import book
-from agents.execution.desk import Desk, Tick, count, new_desk, take_in
 from agents.execution.errors import StepOutOfTurn
-from agents.execution.inputs import apply_input
-from agents.execution.intake import Intakes
-from agents.execution.notices import Notice, fell_back, unanswered
-from agents.execution.orders import NO_ANSWER, OpenOrders, cancel_reason, new_cancel, new_order, proposal_of
-from agents.execution.reasons import named
-from agents.execution.records import ShardReader
-from agents.execution.state import ShardState, decode_state, encode_state, restore_desk, state_of
-from agents.execution.step import ServingBundle, ShardConfig
-from agents.execution.switches import NO_LOG, Switches
-from agents.execution.views import account_of, view_of
+from agents.execution.shard import hot_path, shadow
+from agents.execution.shard.booking import book
+from agents.execution.shard.desk import Desk, Tick, count, new_desk, take_in
+from agents.execution.shard.inputs import apply_input
+from agents.execution.shard.intake import Intakes
+from agents.execution.shard.notices import Notice, fell_back, unanswered
+from agents.execution.shard.orders import NO_ANSWER, OpenOrders, cancel_reason, new_cancel, new_order, proposal_of
+from agents.execution.shard.reasons import named
+from agents.execution.shard.records import ShardReader
+from agents.execution.shard.state import ShardState, decode_state, encode_state, restore_desk, state_of
+from agents.execution.shard.step import ServingBundle, ShardConfig
+from agents.execution.shard.switches import NO_LOG, Switches
+from agents.execution.shard.views import account_of, view_of
 from agents.risk.gate import Gate, Proposal
 from agents.risk.kill_switch import TradingState
 from agents.risk.ledger import Ledger
