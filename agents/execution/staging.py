@@ -133,6 +133,7 @@ def serving(loaded: LoadedBundle, user_features: Mapping[str, UserFeature] = _NO
         observer=None if manifest.features is None else _observer(manifest.features, user_features),
         actions=manifest.actions,
         limits=manifest.limits,
+        is_batched=loaded.runtime.gains_from_batches,
     )
 
 

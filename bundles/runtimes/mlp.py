@@ -40,6 +40,10 @@ class MlpRuntime:
         return cls(program, obs_shape)
 
     @property
+    def gains_from_batches(self) -> bool:
+        return False  # a row costs what it costs; the rest is overhead
+
+    @property
     def obs_shape(self) -> tuple[int, ...]:
         return self._obs_shape
 

@@ -51,6 +51,10 @@ class OnnxRuntime:
             ) from error
 
     @property
+    def gains_from_batches(self) -> bool:
+        return True
+
+    @property
     def obs_shape(self) -> tuple[int, ...]:
         return self._obs_shape
 

@@ -21,6 +21,11 @@ class PolicyRuntime(Protocol):
     """
 
     @property
+    def gains_from_batches(self) -> bool:
+        """Whether several observations cost less in one forward than one by one."""
+        ...
+
+    @property
     def obs_shape(self) -> tuple[int, ...]:
         """The shape of one observation, without a batch dimension."""
         ...

@@ -42,6 +42,10 @@ class TorchScriptRuntime:
         return cls(graph, obs_shape, device)
 
     @property
+    def gains_from_batches(self) -> bool:
+        return True
+
+    @property
     def obs_shape(self) -> tuple[int, ...]:
         return self._obs_shape
 

@@ -115,7 +115,7 @@ def _answers(group: Sequence[Asked]) -> Iterator[Action | None]:
     bundle = group[0].bundle
     for low in range(0, len(group), MAX_BATCH):
         some = [asked.observation for asked in group[low : low + MAX_BATCH]]
-        if len(some) > 1:
+        if len(some) > 1 and bundle.is_batched:
             size = next(size for size in BATCH_SIZES if size >= len(some))
             try:
                 batch = bundle.policy.act_batch(np.stack([*some, *[some[-1]] * (size - len(some))]))

@@ -24,7 +24,10 @@ class Policy(Protocol):
 
 
 class ServingBundle(Struct, frozen=True, kw_only=True):
-    """A verified, loaded and warm bundle. `observer` is None when it takes Observation messages as they come."""
+    """A verified, loaded and warm bundle. `observer` is None when it takes Observation messages as they come.
+
+    `is_batched`: instruments that are due together are asked in one forward.
+    """
 
     strategy: str
     bundle_id: str
@@ -33,6 +36,7 @@ class ServingBundle(Struct, frozen=True, kw_only=True):
     observer: Observer | None
     actions: ActionMapping
     limits: dict[str, float] = {}
+    is_batched: bool = True
 
 
 class ShardConfig(Struct, frozen=True, kw_only=True):

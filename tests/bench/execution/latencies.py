@@ -19,7 +19,7 @@ from agents.settings import read_settings
 from messages import Bus, LoggedStep, NewRecord, SystemClock, encode
 from tests.bench.execution.live import surroundings
 from tests.bench.execution.networks import Network
-from tests.bench.execution.throughput import DOUBT
+from tests.bench.execution.throughput import HOLDS
 from tests.bench.execution.world import Bundle, SwapWatch, World, new_world, quotes, roll_out
 
 WARM_UP, HOT, PACED, PACE_HZ = 1_000, 20_000, 1_500, 100
@@ -66,7 +66,7 @@ async def measure(home: Path, *, calm: Callable[[], None] = calm_garbage_collect
     """Measure all three, one after the other, in one agent; `calm` is called when it is warm, as processes do."""
     world, ear = await new_world("memory://", home), _Ear()
     bus = world.connect()
-    first = world.new_bundle(sequence=1, module=Network(doubt=DOUBT))
+    first = world.new_bundle(sequence=1, module=Network(doubt=HOLDS))
     expects = dict[str, int]()
     await roll_out(world, await bus.producer(), first, expects)
     agent = build_agent(

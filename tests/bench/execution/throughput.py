@@ -19,7 +19,8 @@ from tests.bench.execution.world import later, new_world, preload, quotes, roll_
 
 INSTRUMENTS = 4
 DISTINCT = 20_000
-DOUBT = 0.3  # of the policy: one tick in a hundred leads to an order
+# Of the policy: how much its scores lean towards holding. One tick in two hundred leads to an order, or none does.
+TRADES, HOLDS = 0.15, 0.3
 
 
 class Throughput(Struct, frozen=True, kw_only=True):
@@ -32,14 +33,21 @@ class Throughput(Struct, frozen=True, kw_only=True):
 
 
 async def measure(
-    url: str, home: Path, *, ticks: int, conflate: bool, cores: Sequence[int] | None, command: Sequence[str] = ()
+    url: str,
+    home: Path,
+    *,
+    ticks: int,
+    conflate: bool,
+    cores: Sequence[int] | None,
+    doubt: float = TRADES,
+    command: Sequence[str] = (),
 ) -> Throughput:
     """Fill `market`, let an agent pinned to `cores` decide all of it, and read `decisions` back."""
     world = await new_world(url, home, instruments=INSTRUMENTS, conflate=conflate)
     bus = world.connect()
     try:
         count = await preload(world, later(quotes(world, DISTINCT), range(ticks // DISTINCT)))
-        bundle = world.new_bundle(sequence=1, module=Network(doubt=DOUBT))
+        bundle = world.new_bundle(sequence=1, module=Network(doubt=doubt))
         await roll_out(world, await bus.producer(), bundle, {})
         agent = [*command, *execution_agent(world.settings_file)]
         async with surroundings(bus):
