@@ -19,6 +19,7 @@ from messages.market import MarketMessage
 from tests.bench.execution.decided import outcomes_of, read_topic, steps_of, until_decided
 from tests.bench.execution.live import live_agent
 from tests.bench.execution.networks import Network
+from tests.bench.execution.throughput import TRADES
 from tests.bench.execution.world import new_world, quotes
 
 # Messages in each millisecond of 10, and in each 10 ms of a second.
@@ -33,7 +34,7 @@ BURST_1_S = (
 # fmt: on
 QUIET = (3,) * 100  # in each 10 ms: the mean load
 ROUNDS = 7
-DOUBT = 0.15
+
 _NOT_DECIDED = frozenset({"conflated", "stale", "refused"})
 
 
@@ -50,7 +51,7 @@ async def measure(url: str, home: Path) -> Bursts:
     world = await new_world(url, home, max_decision_age_ms=1_000)
     bus = world.connect()
     try:
-        async with live_agent(world, bus, world.new_bundle(sequence=1, module=Network(doubt=DOUBT))):
+        async with live_agent(world, bus, world.new_bundle(sequence=1, module=Network(doubt=TRADES))):
             bursts = await _send_all(world.url, world.prefix, quotes(world, 60_000))
             await until_decided(bus, bursts[-1][1])
         steps = await steps_of(bus)

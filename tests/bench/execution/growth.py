@@ -8,7 +8,7 @@ from messages import Bus
 from tests.bench.execution.decided import until_decided
 from tests.bench.execution.live import live_agent
 from tests.bench.execution.networks import Network
-from tests.bench.execution.throughput import DISTINCT, DOUBT
+from tests.bench.execution.throughput import DISTINCT, TRADES
 from tests.bench.execution.world import Bundle, SwapWatch, World, later, new_world, preload, quotes, roll_out
 
 _SHARES = 10
@@ -30,7 +30,7 @@ async def measure(url: str, home: Path, *, ticks: int, swaps: int) -> Growth:
     The first tenth is the warm-up: memory counts from its end.
     """
     world = await new_world(url, home, instruments=4)
-    first = world.new_bundle(sequence=1, module=Network(doubt=DOUBT))
+    first = world.new_bundle(sequence=1, module=Network(doubt=TRADES))
     share, rounds = swaps // _SHARES, ticks // _SHARES // DISTINCT
     bundles = world.again(first, range(2, 2 + share * (_SHARES + 1)))
     bus, expects, path = world.connect(), dict[str, int](), list[float]()
