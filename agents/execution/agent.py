@@ -331,7 +331,7 @@ class ExecutionAgent:
             runner.step((), (RiskAlive(alive=alive),))
 
     async def _keep_warm(self) -> None:
-        await keep_warm(self._clock, self._config.keep_warm_ms / 1000, self._idle_shard, self._new_rehearsal)
+        await keep_warm(self._clock, self._config, self._idle_shard, self._new_rehearsal)
 
     def _idle_shard(self) -> Shard | None:
         """Return a live shard if no market record came since the last call."""

@@ -17,6 +17,7 @@ from messages import (
     decode,
     encode,
 )
+from messages.orders import LOG_HEADER
 
 
 class Ownership(Struct, frozen=True, kw_only=True):
@@ -81,7 +82,11 @@ def batches_of(records: Iterable[Record], epoch: int | None) -> Iterator[Decisio
     for record, message in valid_records(records, epoch):
         if isinstance(message, DecisionBatch):
             yield message
-        else:
-            log = next((value for name, value in record.headers if name == "log"), None)
-            if log is not None:
-                yield decode("decisions", log)
+        elif (batch := log_of(record)) is not None:
+            yield batch
+
+
+def log_of(record: Record) -> DecisionBatch | None:
+    """Return the steps that the header of a record of `orders` carries; None when it has none."""
+    log = next((value for name, value in record.headers if name == LOG_HEADER), None)
+    return None if log is None else decode("decisions", log)

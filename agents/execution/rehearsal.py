@@ -140,22 +140,35 @@ class Rehearsal:
 
 
 async def keep_warm(
-    clock: Clock, interval_s: float, idle_shard: Callable[[], Shard | None], rehearsal_of: Callable[[Shard], Rehearsal]
+    clock: Clock,
+    config: ExecutionConfig,
+    idle_shard: Callable[[], Shard | None],
+    rehearsal_of: Callable[[Shard], Rehearsal],
 ) -> None:
-    """Rehearse after each interval in which nothing came, until cancelled; 0: never.
+    """Rehearse after each interval in which nothing came, until cancelled.
 
     Virtual time says nothing of the processor: on such a clock never.
     """
-    if interval_s == 0 or isinstance(clock, VirtualClock):
+    if config.keep_warm_ms == 0 or isinstance(clock, VirtualClock):
         await asyncio.get_running_loop().create_future()
     rehearsed: tuple[Shard, Rehearsal] | None = None
     while True:
-        await clock.sleep(interval_s)
+        if config.busy_poll:
+            await _poll(clock, config.keep_warm_ms * 1_000_000)
+        else:
+            await clock.sleep(config.keep_warm_ms / 1000)
         if (shard := idle_shard()) is None:
             continue
         if rehearsed is None or rehearsed[0] is not shard or rehearsed[1].active != active_in(shard):
             rehearsed = shard, rehearsal_of(shard)
         rehearsed[1].once(clock)
+
+
+async def _poll(clock: Clock, duration_ns: int) -> None:
+    """Let the loop turn without a pause, so that the processor stays awake."""
+    until_ns = clock.perf_ns() + duration_ns
+    while clock.perf_ns() < until_ns:  # noqa: ASYNC110 - not to sleep is the point
+        await asyncio.sleep(0)
 
 
 def active_in(shard: Shard) -> tuple[tuple[str, str], ...]:

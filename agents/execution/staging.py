@@ -1,5 +1,6 @@
 """Bundles on their way to the hot path: verified, loaded and warmed beside it, kept by digest."""
 
+import asyncio
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -98,7 +99,7 @@ class Staging:
             raise BundleRefused(
                 RejectCode.BAD_METADATA, f"its bundle id is {loaded.bundle_id}, announced was {wanted.bundle_id}"
             )
-        return serving(loaded, self._user_features)
+        return await asyncio.to_thread(serving, loaded, self._user_features)
 
 
 def prepare(runtime: RuntimeName) -> None:

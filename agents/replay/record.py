@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from agents.assembly import scope_of
 from agents.errors import SettingsError
-from agents.replay.replay import Replayed, logged_steps, replay
+from agents.replay.replay import Replayed, explained, logged_steps, replay
 from agents.settings import Settings, parse_settings, without_security
 from bundles.registry import read_files
 from messages import TOPICS, Bus, Partition, Record, Refused
@@ -22,6 +22,7 @@ from messages.decisions import BundleActivated, BundleShadowed
 
 FORMAT = 1
 RECORDED = tuple(TOPICS)
+_READ_FIRST = ("decisions", "orders")  # what they speak of is on the other topics already
 _INDEX = "recording.json"
 
 Records = Callable[[str, int], Sequence[Record]]
@@ -74,9 +75,12 @@ class Recording:
 
 
 async def record_bus(bus: Bus, directory: Path, settings: Settings) -> RecordingIndex:
-    """Write everything that is on the topics now, and the bundles that traded, to `directory`."""
-    records: dict[Partition, list[Record]] = {}
-    for topic in RECORDED:
+    """Write everything that is on the topics now, and the bundles that traded, to `directory`.
+
+    Of shards that run, `orders` ends where `decisions` and its own headers explain it.
+    """
+    records: dict[Partition, Sequence[Record]] = {}
+    for topic in (*_READ_FIRST, *(name for name in RECORDED if name not in _READ_FIRST)):
         partitions = [Partition(topic, number) for number in range(await bus.partition_count(topic))]
         consumer = await bus.consumer()
         try:
@@ -87,6 +91,8 @@ async def record_bus(bus: Bus, directory: Path, settings: Settings) -> Recording
         for partition in partitions:
             records[partition] = await read_range(bus, {partition: (begins[partition], ends[partition])})
     shards = await bus.partition_count("market")
+    for orders, decisions in ((Partition("orders", n), Partition("decisions", n)) for n in range(shards)):
+        records[orders] = explained(records[orders], records[decisions])
     write_recording(directory, records, settings=settings, shards=shards)
     return read_index(directory)
 
@@ -141,7 +147,8 @@ def _copy_trust(directory: Path, settings: Settings) -> None:
 def _copy_bundles(directory: Path, records: Mapping[Partition, Sequence[Record]], shards: int) -> None:
     places = dict(_rolled_out(records.get(Partition("control", 0), ())))
     for number in range(shards):
-        for logged in logged_steps(records.get(Partition("decisions", number), ())):
+        decisions, orders = (records.get(Partition(topic, number), ()) for topic in ("decisions", "orders"))
+        for logged in logged_steps(decisions, orders):
             for applied in logged.step.inputs:
                 if isinstance(applied, BundleActivated | BundleShadowed) and applied.sha256 in places:
                     _copy_bundle(directory / "bundles" / applied.sha256, places.pop(applied.sha256))

@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from agents.execution.config import ExecutionConfig
-from agents.execution.ownership import batches_of, valid_records
+from agents.execution.ownership import batches_of, log_of, valid_records
 from agents.execution.scope import Scope, shard_of
 from agents.execution.shard.step import ServingBundle
 from agents.execution.staging import serving
@@ -50,13 +50,29 @@ def logged_orders(records: Iterable[Record]) -> list[bytes]:
     return [record.value or b"" for record, _ in valid_records(records, None)]
 
 
-def logged_steps(decisions: Iterable[Record]) -> list[LoggedStep]:
-    """Return the steps of one partition of `decisions`, each once, in order of n."""
+def logged_steps(decisions: Iterable[Record], orders: Iterable[Record] = ()) -> list[LoggedStep]:
+    """Return the steps that one partition of `decisions`, and the headers of `orders`, hold: each once, by n."""
     steps: dict[int, LoggedStep] = {}
-    for batch in batches_of(decisions, None):
+    for batch in (*batches_of(decisions, None), *batches_of(orders, None)):
         for step in batch.steps:
             steps.setdefault(step.step.n, step)
     return [steps[n] for n in sorted(steps)]
+
+
+def explained(orders: Sequence[Record], decisions: Iterable[Record]) -> Sequence[Record]:
+    """Return the records of `orders` up to the first that follows on steps which `decisions` does not hold.
+
+    So much of a shard that runs can be derived again: `decisions` is a little behind, and the headers of `orders` reach
+    back no further than to what is acknowledged there.
+    """
+    known = max((logged.step.n for logged in logged_steps(decisions)), default=-1)
+    for record, _ in valid_records(orders, None):
+        if (batch := log_of(record)) is None:
+            continue
+        if batch.steps[0].step.n > known + 1:
+            return orders[: orders.index(record)]
+        known = max(known, batch.steps[-1].step.n)
+    return orders
 
 
 def replay(records: Records, *, partitions: int, scope: Scope, config: ExecutionConfig, bundles_dir: Path) -> Replayed:
@@ -70,7 +86,7 @@ def replay(records: Records, *, partitions: int, scope: Scope, config: Execution
     steps = decisions = 0
     bundles: dict[str, ServingBundle] = {}
     for number in range(partitions):
-        shard_steps = logged_steps(records("decisions", number))
+        shard_steps = logged_steps(records("decisions", number), records("orders", number))
         for digest in _digests(shard_steps):
             if digest not in bundles:
                 loaded = load_bundle(

@@ -131,7 +131,7 @@ def _shard_events(records: Records, number: int) -> Iterator[Event]:
     market = _Reader(messages_of("market", records("market", number)))
     reports = _Reader(messages_of("reports", records("reports", number)))
     now_ns = market.first_ns()
-    for logged in logged_steps(records("decisions", number)):
+    for logged in logged_steps(records("decisions", number), records("orders", number)):
         for applied in logged.step.inputs:
             match applied:
                 case BundleActivated():

@@ -60,10 +60,13 @@ class Extremes:
             highs.pop()
         while lows and lows[-1][1] >= value:
             lows.pop()
-        for stamped in (highs, lows):
-            stamped.append((now_ns, value))
-            while stamped[0][0] <= now_ns - period_ns and len(stamped) > 1:
-                stamped.popleft()
+        newest, until_ns = (now_ns, value), now_ns - period_ns
+        highs.append(newest)
+        lows.append(newest)
+        while highs[0][0] <= until_ns and highs[0] is not newest:
+            highs.popleft()
+        while lows[0][0] <= until_ns and lows[0] is not newest:
+            lows.popleft()
 
     def furthest_from(self, value: int, since_ns: int) -> int | None:
         """Return the value after `since_ns` that differs most from `value`; None when there is none so late."""

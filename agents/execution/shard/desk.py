@@ -80,21 +80,24 @@ def new_desk(instrument: Instrument, strategy: str) -> Desk:
 
 def take_in(desk: Desk, message: Tick, offset: int, now_ns: int) -> None:
     """Show the desk a market record: its ring, its touch, and how long the policy has not been asked."""
-    kind = type(message)
-    is_good_quote = kind is Quote and 0 < message.bid <= message.ask  # type: ignore[union-attr]
-    if is_good_quote or kind is Bar or kind is Observation:
-        desk.quotes_waited += 1
-        desk.shadow_waited += 1
-    if isinstance(message, Observation):
-        return
-    desk.ring.push(message)
-    desk.offsets.append(offset)
-    if is_good_quote:
+    if isinstance(message, Quote):
+        desk.offsets.append(offset)
+        desk.ring.push_quote(message.ts_recv, message.bid, message.bid_size, message.ask, message.ask_size)
+        if not 0 < message.bid <= message.ask:
+            return
         ticks = desk.instrument.ticks
-        desk.bid_ticks, desk.ask_ticks, desk.reference_ns = ticks(message.bid), ticks(message.ask), now_ns  # type: ignore[union-attr]
+        desk.bid_ticks, desk.ask_ticks, desk.reference_ns = ticks(message.bid), ticks(message.ask), now_ns
+    elif isinstance(message, Trade):
+        desk.offsets.append(offset)
+        desk.ring.push(message)
+        return
     elif isinstance(message, Bar):
+        desk.offsets.append(offset)
+        desk.ring.push(message)
         desk.bid_ticks = desk.ask_ticks = desk.instrument.ticks(message.close)
         desk.reference_ns = now_ns
+    desk.quotes_waited += 1
+    desk.shadow_waited += 1
 
 
 def activate(desk: Desk, activated: BundleActivated) -> None:

@@ -32,9 +32,8 @@ def view_of(desk: Desk, desks: Iterable[Desk], *, state: TradingState, bundle: S
     gross = net = 0
     for other in desks:
         if other.account is not FLAT and other is not desk:
-            low, high = _exposure(other)
-            gross += max(abs(low), abs(high))
-            net += max(low, high, key=abs)
+            value = _exposure(other)
+            gross, net = gross + abs(value), net + value
     return View(
         position_lots=account.position_lots,
         open_buy_lots=account.buy_lots,
@@ -52,10 +51,10 @@ def view_of(desk: Desk, desks: Iterable[Desk], *, state: TradingState, bundle: S
     )
 
 
-def _exposure(desk: Desk) -> tuple[int, int]:
-    """Return the desk's signed value (1e-9) with all open sells filled, and with all open buys filled."""
+def _exposure(desk: Desk) -> int:
+    """Return the desk's signed value (1e-9), with all open sells or all open buys filled: the larger one."""
     if (doubled := desk.mark_ticks_doubled) is None:
-        return 0, 0
-    account, half_value = desk.account, doubled * desk.instrument.nanos_per_tick_lot
+        return 0
+    account = desk.account
     low, high = account.position_lots - account.sell_lots, account.position_lots + account.buy_lots
-    return low * half_value // 2, high * half_value // 2
+    return (high if low + high > 0 else low) * doubled * desk.instrument.nanos_per_tick_lot // 2

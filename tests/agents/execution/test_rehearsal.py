@@ -114,7 +114,8 @@ def test_a_policy_that_fails_does_not_end_a_rehearsal() -> None:
     assert rehearsal._shard.market_to == 20
 
 
-async def test_it_rehearses_while_nothing_comes_and_anew_when_another_bundle_is_active() -> None:
+@pytest.mark.parametrize("busy_poll", [False, True])
+async def test_it_rehearses_while_nothing_comes_and_anew_when_another_bundle_is_active(busy_poll: bool) -> None:
     one, other = bundle(Counting()), bundle(Counting(), sha256=OTHER_DIGEST)
     live = shard(one, other)
     advance(live, [quote()], *ready_inputs())
@@ -134,14 +135,14 @@ async def test_it_rehearses_while_nothing_comes_and_anew_when_another_bundle_is_
         made.append(rehearsal_of(of, one, other))
         return made[-1]
 
-    task = asyncio.create_task(keep_warm(SystemClock(), 1e-4, idle, new))
+    task = asyncio.create_task(keep_warm(SystemClock(), ExecutionConfig(busy_poll=busy_poll), idle, new))
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 20)
     assert [rehearsal._shard.market_to for rehearsal in made] == [2, 3]
 
 
 async def test_on_a_virtual_clock_nothing_is_rehearsed() -> None:
-    task = asyncio.create_task(keep_warm(VirtualClock(), 1e-3, lambda: pytest.fail("asked"), rehearsal_of))
+    task = asyncio.create_task(keep_warm(VirtualClock(), ExecutionConfig(), lambda: pytest.fail("asked"), rehearsal_of))
     await asyncio.sleep(0)
     assert not task.done()
     task.cancel()

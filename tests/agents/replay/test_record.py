@@ -3,15 +3,18 @@
 import asyncio
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from msgspec import Struct
 
+from agents.assembly import scope_of
 from agents.demo.plan import DemoOptions, make_plan
 from agents.demo.results import HomeOccupied, conclude, prepare_home
 from agents.demo.session import DemoRun, DemoSession
 from agents.replay.record import RecordingBroken, read_recording, record_bus
+from agents.replay.replay import explained, replay
 from agents.report.summary import Summary
 from messages import Partition, Record
 
@@ -48,6 +51,33 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 def copied(demo: Recorded, tmp_path: Path) -> Path:
     """A place of its own with both recordings."""
     return Path(shutil.copytree(demo.place, tmp_path / "place"))
+
+
+def test_what_decisions_do_not_hold_yet_is_derived_from_the_orders_headers_or_left_out(demo: Recorded) -> None:
+    recording = read_recording(demo.place / "home")
+    settings = recording.settings
+    counts = []
+    for missing in range(12):
+
+        def records(topic: str, partition: int, missing: int = missing) -> Sequence[Record]:
+            whole = recording.records(topic, partition)
+            decisions = recording.records("decisions", partition)[: -missing or None]
+            if topic == "decisions":
+                return decisions
+            return explained(whole, decisions) if topic == "orders" else whole
+
+        found = replay(
+            records,
+            partitions=recording.index.shards,
+            scope=scope_of(settings),
+            config=settings.execution,
+            bundles_dir=recording.directory / "bundles",
+        )
+        assert found.is_equal
+        counts.append(found.orders)
+    assert counts[0] == demo.summary.orders
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] < counts[0]
 
 
 def test_a_recording_replays_equal_after_it_was_moved_and_a_changed_one_does_not(demo: Recorded, copied: Path) -> None:

@@ -62,9 +62,11 @@ class _Ear:
         await self._heard.wait()
 
 
-async def measure(home: Path, *, calm: Callable[[], None] = calm_garbage_collector) -> Latencies:
+async def measure(
+    home: Path, *, busy_poll: bool = False, calm: Callable[[], None] = calm_garbage_collector
+) -> Latencies:
     """Measure all three, one after the other, in one agent; `calm` is called when it is warm, as processes do."""
-    world, ear = await new_world("memory://", home), _Ear()
+    world, ear = await new_world("memory://", home, busy_poll=busy_poll), _Ear()
     bus = world.connect()
     first = world.new_bundle(sequence=1, module=Network(doubt=HOLDS))
     expects = dict[str, int]()

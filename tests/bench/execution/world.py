@@ -112,7 +112,7 @@ def _described(directory: Path) -> Bundle:
     )
 
 
-async def new_world(url: str, home: Path, *, instruments: int = 1, **decisions: Any) -> World:
+async def new_world(url: str, home: Path, *, instruments: int = 1, busy_poll: bool = False, **decisions: Any) -> World:
     """Create the topics and write the settings; `decisions` are those of `execution.decisions`."""
     key = _new_key(home)
     prefix, reference = f"bench-{secrets.token_hex(4)}-", synthetic_instruments(instruments)
@@ -129,7 +129,10 @@ async def new_world(url: str, home: Path, *, instruments: int = 1, **decisions: 
         "instruments": [msgspec.to_builtins(instrument) for instrument in reference],
         "strategies": {STRATEGY: list(names)},
         "limits": {"defaults": {**wide, **counts, **collars, "duplicate_window_ms": 0}},
-        "execution": {"decisions": {"runtime": "mlp", "max_decision_age_ms": 86_400_000, **decisions}},
+        "execution": {
+            "busy_poll": busy_poll,
+            "decisions": {"runtime": "mlp", "max_decision_age_ms": 86_400_000, **decisions},
+        },
     }
     settings_file = _written(home / "settings.yaml", settings)
     world = World(
