@@ -65,4 +65,4 @@ def _judge(drill: Drill, swapping: Seen, quiet: Seen, swaps: list[Window]) -> No
     most = MOST_ABOVE_MS if drill.form is FULL else None
     drill.note("slowest step during swaps above the slowest without", above_ms, "ms", most=most)
     later_ms = swapping.typical_latest_ms - quiet.typical_latest_ms
-    drill.note("event loop later in a typical window of a swap than without", later_ms, "ms", most=most)
+    drill.note("event loop later in a typical window of a swap than without", later_ms, "ms")
