@@ -5,7 +5,9 @@ import os
 import platform
 import statistics
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 LIBRARIES = ("torch", "numpy", "numba", "msgspec", "aiokafka", "uvloop")
@@ -64,6 +66,13 @@ def about(name: str) -> dict[str, Any]:
     machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "system": platform.system()}
     versions = {"python": platform.python_version(), **{library: version(library) for library in LIBRARIES}}
     return {"benchmark": name, "machine": machine, "versions": versions}
+
+
+def write_results(path: Path, name: str, results: list[dict[str, Any]], now_ns: int) -> None:
+    """Write the object with the date."""
+    date = datetime.fromtimestamp(now_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({**about(name), "date": date, "results": results}, indent=1) + "\n")
 
 
 def report(name: str, results: list[dict[str, Any]]) -> None:

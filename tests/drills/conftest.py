@@ -1,11 +1,9 @@
 """Fixtures of the drills. Nothing imports this file."""
 
 import asyncio
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import pytest
 from agents.lifecycle import local_cluster, local_kafka
 from agents.lifecycle.local_kafka import LocalBroker, LocalKafkaUnavailable
 from messages import SystemClock
-from tests.bench.measure import about
+from tests.bench.measure import write_results
 from tests.brokers import own_cluster
 from tests.drills.drill import FULL, SHORT, Drill, Form, NewDrill
 from tests.drills.fleet import Fleet
@@ -88,9 +86,7 @@ def figures() -> Iterator[list[dict[str, Any]]]:
     found: list[dict[str, Any]] = []
     yield found
     if found:
-        date = datetime.fromtimestamp(SystemClock().now_ns() / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps({**about("drills"), "date": date, "results": found}, indent=1) + "\n")
+        write_results(RESULTS, "drills", found, SystemClock().now_ns())
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from agents.lifecycle import local_cluster
 from agents.lifecycle.local_kafka import LocalBroker
 from messages import TOPICS, connect
 from tests.drills.copies import Copies
-from tests.drills.load import Load, Place
+from tests.drills.load import Load, Place, Rhythm
 from tests.drills.watch import ORDERS, Moment, Watch, beats, decides, echoes, owns
 from tests.journeys.cluster import Cluster, new_cluster
-from tests.journeys.cluster_settings import SHARDS, Announced
+from tests.journeys.cluster_settings import BTC, SHARDS, Announced
 from tests.journeys.plain_kafka import Log
 from tests.journeys.processes import AgentProcess, Agents
 
@@ -28,6 +28,7 @@ COPIES = 3
 START_S = 180.0
 _STOP_S = 15.0
 _ANSWERS_S = 30.0
+_PRICES = {BTC: (60_000.0, 60_000.01), "SYN-A": (100.0, 100.01), "SYN-B": (2_500.0, 2_500.2)}
 _ROOMY = 1e12
 # Drills are about the bus: no limit of trading may end one.
 _LIMITS = {
@@ -146,12 +147,12 @@ class Fleet:
         self._notes = self.home / f"bus-load-{self.next_id}.jsonl"
         arguments = (str(rate_hz), str(self.next_id), str(self._notes))
         self.processes["load-1"] = self._program("load-1", "bus_load", *arguments)
-        return Load(self.url, self.cluster.prefix, rate_hz=rate_hz, first_id=self.next_id)
+        return Load(self.url, self.cluster.prefix, Rhythm(quiet_hz=rate_hz), _PRICES, first_id=self.next_id)
 
     def stop_loads(self, load: Load) -> list[str]:
         """Stop both loads, each when all that it has sent is acknowledged; keep what they noted, return what failed."""
-        program, wrong = self.processes.pop("load-1"), []
-        load.stop()
+        program = self.processes.pop("load-1")
+        wrong = load.stop()
         try:
             status, _ = program.terminate(within_s=_ANSWERS_S)
             if status != 0:
@@ -159,8 +160,6 @@ class Fleet:
         except TimeoutExpired:
             wrong.append(f"bus: the load waits for acknowledgements {_ANSWERS_S:g} s after its end")
             program.kill()
-        if load.failed:
-            wrong.append(f"{len(load.failed)} records of the plain client failed, as {next(iter(load.failed.items()))}")
         self.acknowledged |= load.acknowledged
         notes = [msgspec.json.decode(line) for line in self._notes.read_bytes().splitlines()]
         self.bus_acknowledged |= {note["id"]: Place(note["partition"], note["offset"]) for note in notes}

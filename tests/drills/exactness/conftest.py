@@ -1,9 +1,7 @@
 """Fixtures of the exactness drills. Nothing imports this file."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +10,12 @@ import pytest
 from agents.lifecycle.local_cluster import COPIES
 from agents.lifecycle.local_kafka import LocalBroker
 from messages import SystemClock
-from tests.bench.measure import about
+from tests.bench.measure import write_results
 from tests.brokers import own_broker
 from tests.drills.exactness.drill import FULL, SHORT, Drill, Form, NewDrill
-from tests.drills.exactness.feed import Rhythm
 from tests.drills.exactness.fleet import Fleet
 from tests.drills.exactness.world import BROKER_SETTINGS, SHORT_SESSIONS, new_bundle
+from tests.drills.load import Rhythm
 from tests.journeys.cluster_settings import Announced, new_key
 from tests.journeys.processes import ROOT
 
@@ -86,9 +84,7 @@ def exactness_figures() -> Iterator[list[dict[str, Any]]]:
     found: list[dict[str, Any]] = []
     yield found
     if found:
-        date = datetime.fromtimestamp(SystemClock().now_ns() / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps({**about("exactness"), "date": date, "results": found}, indent=1) + "\n")
+        write_results(RESULTS, "exactness", found, SystemClock().now_ns())
 
 
 @pytest.fixture

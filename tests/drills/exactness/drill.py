@@ -10,10 +10,10 @@ from msgspec import Struct
 
 from tests.bench.measure import percentile, result
 from tests.drills.exactness.checks import problems, rederived, void_records
-from tests.drills.exactness.feed import Rhythm
 from tests.drills.exactness.fleet import Fleet
 from tests.drills.exactness.progress import Progress
 from tests.drills.exactness.world import SHARDS
+from tests.drills.load import Rhythm
 from tests.journeys.plain_kafka import Log
 from tests.journeys.processes import run_command
 from tests.waiting import NeverHappened

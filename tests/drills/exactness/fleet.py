@@ -11,9 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.drills.exactness.feed import Feed, Rhythm
-from tests.drills.exactness.world import INSTRUMENTS, SHARDS, read_back, settings
-from tests.drills.load import Place
+from tests.drills.exactness.world import INSTRUMENTS, PRICES, SHARDS, read_back, settings
+from tests.drills.load import Load, Place, Rhythm
 from tests.journeys.cluster import is_swapped, new_cluster, roll_out_by_hand
 from tests.journeys.cluster_settings import Announced
 from tests.journeys.plain_kafka import Log
@@ -125,11 +124,11 @@ class Fleet:
         self.log.wait(happened, what=what, timeout_s=timeout_s)
         self._agents.check_running()
 
-    def feed(self, rhythm: Rhythm) -> Feed:
+    def feed(self, rhythm: Rhythm) -> Load:
         """Start a feed that goes on where the last ended."""
-        return Feed(self.url, self.cluster.prefix, rhythm, first_id=self.next_id)
+        return Load(self.url, self.cluster.prefix, rhythm, PRICES, first_id=self.next_id)
 
-    def stop_feed(self, feed: Feed) -> list[str]:
+    def stop_feed(self, feed: Load) -> list[str]:
         """Stop it, keep what was acknowledged; return what failed."""
         wrong = feed.stop()
         self.acknowledged |= feed.acknowledged

@@ -9,9 +9,9 @@ import pytest
 
 from messages import Record
 from tests.drills.exactness.checks import void_count, wrong_bundles
-from tests.drills.exactness.feed import Rhythm
 from tests.drills.exactness.fleet import recoveries_in
 from tests.drills.exactness.latency import Window, seen
+from tests.drills.load import Rhythm
 
 LOG = """\
 2026-11-21 14:00:00,100 INFO agents.execution.agent shard 1 assigned

@@ -12,6 +12,7 @@ from tests.journeys.plain_kafka import Log
 
 SHARDS = 4
 INSTRUMENTS = tuple(f"SYN-{letter}" for letter in "ABCDEFGH")  # murmur2 puts two of them into each of four partitions
+PRICES = dict.fromkeys(INSTRUMENTS, (100.0, 101.0))
 _ROOMY = 1e12
 # Short, so that a hundred kills take minutes: what is judged counts from the assignment. The broker must allow it.
 BROKER_SETTINGS = {"group.min.session.timeout.ms": "1000"}
