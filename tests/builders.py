@@ -100,8 +100,14 @@ def ready_inputs() -> tuple[StepInput, ...]:
 
 
 def report(
-    order: Order, *, offset: int = 0, status: ReportStatus = ReportStatus.FILLED, filled: float | None = None
+    order: Order,
+    *,
+    offset: int = 0,
+    at: int = 1,
+    status: ReportStatus = ReportStatus.FILLED,
+    filled: float | None = None,
 ) -> ExecutionReport:
+    """A report on an order whose record stands at the offset `at`."""
     quantity = order.quantity if filled is None else filled
     return ExecutionReport(
         exec_id=f"{order.order_id}-{offset}",
@@ -117,7 +123,7 @@ def report(
         average_price=100.0,
         cumulative_fee=0.0,
         leaves_quantity=order.quantity - quantity,
-        order=OrderPosition(partition=0, offset=1),
+        order=OrderPosition(partition=0, offset=at),
     )
 
 

@@ -16,8 +16,8 @@ from agents.execution.journal import MAX_PENDING_BYTES, Entry, Journal, entries_
 from agents.execution.ownership import Ownership, take_ownership
 from agents.execution.recovery import Recovered, recover
 from agents.execution.shard import Shard
+from agents.execution.shard.checkpoint import checkpoint_of
 from agents.execution.shard.hot_path import REFUSED
-from agents.execution.shard.state import state_digest
 from agents.lifecycle.dead_letters import LetterBox
 from messages import (
     Alert,
@@ -265,20 +265,7 @@ class ShardRunner:
     def _take_snapshot(self) -> Checkpoint:
         """The tails begin where this owner's acknowledged records end now: later steps are all behind that."""
         self._checkpointed_ns, self._checkpointed_to = self._clock.now_ns(), self.shard.market_to
-        state = self.shard.snapshot()
-        return Checkpoint(
-            partition=self.shard.partition,
-            epoch=self._owned.epoch,
-            n=self.shard.n,
-            clock_ns=self.shard.clock_ns,
-            market_to=self.shard.market_to,
-            ring_from=self.shard.ring_from,
-            reports_to=self.shard.reports_to,
-            orders_to=self._orders_to,
-            decisions_to=self._decisions_to,
-            state=state,
-            digest=state_digest(state),
-        )
+        return checkpoint_of(self.shard, orders_to=self._orders_to, decisions_to=self._decisions_to)
 
     async def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
         record = NewRecord(key=str(self.shard.partition).encode(), value=encode(checkpoint))

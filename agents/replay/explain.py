@@ -3,20 +3,22 @@
 The log is adopted up to that record, as in recovery, so what is shown is what the decision saw. No policy is asked.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec import Struct
 
 from agents.execution.shard import Shard
-from agents.execution.shard.state import ShardState, decode_state, state_digest
+from agents.execution.shard.checkpoint import checkpoint_of
+from agents.execution.shard.state import ShardState, decode_state
+from agents.execution.shard.step import decided_offsets
 from agents.replay.outcomes import CONTENT, DENIALS, LOST, NOT_DUE, OUTCOMES, UNDECIDED
+from agents.replay.player import in_range
 from agents.replay.tail import ShardLog
 from agents.risk.instruments import Instrument
 from agents.risk.kill_switch import TradingState, trading_state
 from messages import (
     Cancel,
-    Checkpoint,
     Decision,
     Denial,
     ExecutionReport,
@@ -26,7 +28,7 @@ from messages import (
     Record,
 )
 from messages.control_fold import HaltBook, HaltInForce
-from messages.decisions import MarketGap, ShadowDecision, StepInput
+from messages.decisions import ShadowDecision, StepInput
 from messages.market import MarketMessage
 
 _MS = 1_000_000
@@ -115,7 +117,7 @@ def explain(log: ShardLog, offsets: Sequence[int], new_shard: NewShard) -> list[
 
 
 def _of_step(log: ShardLog, logged: LoggedStep, offset: int, shard: Shard | None, new_shard: NewShard) -> Explanation:
-    begins = _begins(logged)
+    begins = decided_offsets(logged.step).start
     if offset < begins:
         return _undecided(log, offset, LOST)
     step, decision = logged.step, logged.decisions[offset - begins]
@@ -175,50 +177,24 @@ def _undecided(log: ShardLog, offset: int, sentence: str) -> Explanation:
 
 def _state_at(log: ShardLog, logged: LoggedStep, offset: int, shard: Shard, new_shard: NewShard) -> ShardState:
     """Return the state that the record at `offset` met: a copy of the shard goes through the step up to it."""
-    begins = _begins(logged)
+    begins = decided_offsets(logged.step).start
     until = LoggedStep(
         step=msgspec.structs.replace(logged.step, market_to=offset),
         decisions=logged.decisions[: offset - begins],
         orders=tuple(o for o in logged.orders if isinstance(o, Cancel) or o.source.offset < offset),
     )
     copy = new_shard()
-    copy.restore(_checkpoint_of(shard))
+    copy.restore(checkpoint_of(shard))
     copy.adopt(until, *_read(log, copy, until))
     return decode_state(copy.snapshot())
-
-
-def _checkpoint_of(shard: Shard) -> Checkpoint:
-    state = shard.snapshot()
-    return Checkpoint(
-        partition=shard.partition,
-        epoch=shard.epoch,
-        n=shard.n,
-        clock_ns=shard.clock_ns,
-        market_to=shard.market_to,
-        ring_from=shard.market_to,
-        reports_to=shard.reports_to,
-        orders_to=0,
-        decisions_to=0,
-        state=state,
-        digest=state_digest(state),
-    )
 
 
 def _read(log: ShardLog, shard: Shard, logged: LoggedStep) -> tuple[list[Record], list[Record]]:
     step = logged.step
     return (
-        list(_present(log.market, step.market_from, step.market_to)),
-        list(_present(log.reports, shard.reports_to, step.reports_to)),
+        in_range(log.market, step.market_from, step.market_to),
+        in_range(log.reports, shard.reports_to, step.reports_to),
     )
-
-
-def _present(records: Mapping[int, Record], start: int, end: int) -> Iterator[Record]:
-    return (records[offset] for offset in range(start, end) if offset in records)
-
-
-def _begins(logged: LoggedStep) -> int:
-    step = logged.step
-    return max((gap.market_to for gap in step.inputs if isinstance(gap, MarketGap)), default=step.market_from)
 
 
 def _age_ms(at: ShardState, record: Record, clock_ns: int) -> float:

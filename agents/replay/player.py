@@ -42,8 +42,8 @@ def rederive(
             shard.epoch = logged.orders[0].epoch
         derived = shard.step(
             step,
-            _range(market_by_offset, step.market_from, step.market_to),
-            _range(reports_by_offset, shard.reports_to, step.reports_to),
+            in_range(market_by_offset, step.market_from, step.market_to),
+            in_range(reports_by_offset, shard.reports_to, step.reports_to),
         )
         count, decisions = count + 1, decisions + len(derived.decisions)
         orders += [encode(order) for order in derived.orders]
@@ -57,5 +57,6 @@ def _by_offset(records: Iterable[Record]) -> dict[int, Record]:
     return {record.offset: record for record in records}
 
 
-def _range(records: Mapping[int, Record], start: int, end: int) -> list[Record]:
+def in_range(records: Mapping[int, Record], start: int, end: int) -> list[Record]:
+    """Return the records of [start, end) that are there."""
     return [records[offset] for offset in range(start, end) if offset in records]

@@ -17,7 +17,7 @@ from agents.execution.shard.orders import NO_ANSWER, OpenOrders, cancel_reason, 
 from agents.execution.shard.reasons import named
 from agents.execution.shard.records import ShardReader
 from agents.execution.shard.state import ShardState, decode_state, encode_state, restore_desk, state_of
-from agents.execution.shard.step import ServingBundle, ShardConfig
+from agents.execution.shard.step import ServingBundle, ShardConfig, decided_offsets
 from agents.execution.shard.switches import NO_LOG, Switches
 from agents.execution.shard.views import account_of, view_of
 from agents.risk.gate import Gate, Proposal
@@ -39,7 +39,6 @@ from messages import (
     Trade,
 )
 from messages.control_fold import ActiveBundle
-from messages.decisions import MarketGap
 
 _MS = 1_000_000
 
@@ -182,7 +181,7 @@ class Shard:
         for cancel in [order for order in logged.orders if isinstance(order, Cancel)]:
             self._sent(cancel, now_ns)
         orders = [order for order in logged.orders if isinstance(order, Order)]
-        decisions = dict(zip(_offsets(logged.step), logged.decisions, strict=True))
+        decisions = dict(zip(decided_offsets(logged.step), logged.decisions, strict=True))
         for record, message in zip(market, messages, strict=True):
             self._take_in(record, message, now_ns)
             if isinstance(message, str):
@@ -383,8 +382,3 @@ class Shard:
             if (desk := self._desks.get(name)) is not None:
                 restore_desk(desk, desk_state)
                 self._renew_account(name)
-
-
-def _offsets(step: Step) -> range:
-    gap_to = max((g.market_to for g in step.inputs if isinstance(g, MarketGap)), default=step.market_from)
-    return range(gap_to, step.market_to)

@@ -9,6 +9,8 @@ from agents.execution.shard.config import DecisionConfig
 from agents.risk.instruments import Instrument
 from bundles.actions import ActionMapping
 from bundles.features import Floats32, Observer
+from messages import Step
+from messages.decisions import MarketGap
 
 
 class Policy(Protocol):
@@ -49,3 +51,9 @@ class ShardConfig(Struct, frozen=True, kw_only=True):
     instruments: Mapping[str, Instrument]
     strategies: Mapping[str, str]
     decisions: DecisionConfig
+
+
+def decided_offsets(step: Step) -> range:
+    """Return the market offsets that the step decides: its range without the lost ones at its beginning."""
+    gap_to = max((g.market_to for g in step.inputs if isinstance(g, MarketGap)), default=step.market_from)
+    return range(gap_to, step.market_to)

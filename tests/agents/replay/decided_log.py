@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 from agents.execution.shard import Shard
-from agents.execution.shard.state import state_digest
+from agents.execution.shard.checkpoint import checkpoint_of
 from agents.replay.explain import Explanation, explain
 from agents.replay.tail import ShardLog, by_topic, shard_log
 from bundles.features import Feature, FeatureSpec, Observer
-from messages import Checkpoint, Claim, DecisionBatch, LoggedStep, Order, Record
+from messages import Claim, DecisionBatch, LoggedStep, Order, Record
 from messages.decisions import StepInput
 from tests.builders import START_NS, Scripted, bundle, ready_inputs, record, report, shard, step_of
 
@@ -46,23 +46,8 @@ class DecidedLog:
         return logged
 
     def checkpoint(self) -> None:
-        state = self.shard.snapshot()
-        self.append(
-            "checkpoints",
-            Checkpoint(
-                partition=0,
-                epoch=0,
-                n=self.shard.n,
-                clock_ns=self.shard.clock_ns,
-                market_to=self.shard.market_to,
-                ring_from=0,
-                reports_to=self.shard.reports_to,
-                orders_to=self._end("orders"),
-                decisions_to=self._end("decisions"),
-                state=state,
-                digest=state_digest(state),
-            ),
-        )
+        made = checkpoint_of(self.shard, orders_to=self._end("orders"), decisions_to=self._end("decisions"))
+        self.append("checkpoints", made)
 
     def read(self, *offsets: int) -> ShardLog:
         return shard_log(by_topic(self.records), 0, offsets)

@@ -32,7 +32,6 @@ from messages import LogStarted, Order, Record, Step, encode
 from messages.bus.partitioner import partition_of
 from messages.decisions import BundleActivated, ControlApplied, RiskAlive, StepInput
 from messages.market import MarketMessage
-from messages.reports import OrderPosition
 from tests import builders
 from tests.bench.execution.networks import Network
 from tests.bench.measure import median, percentile, result
@@ -183,8 +182,8 @@ class Decider:
 
 
 def _filled(order: Order, offset: int) -> Record:
-    report = msgspec.structs.replace(builders.report(order), order=OrderPosition(partition=0, offset=order.seq))
-    return Record(topic="reports", partition=0, offset=offset, timestamp_ms=0, key=None, value=encode(report))
+    value = encode(builders.report(order, at=order.seq))
+    return Record(topic="reports", partition=0, offset=offset, timestamp_ms=0, key=None, value=value)
 
 
 def one_round(world: World, bundle: ServingBundle) -> Decider:

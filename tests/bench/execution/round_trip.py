@@ -22,8 +22,8 @@ from messages.bus.kafka.timeouts import KafkaTimeouts
 from tests.bench.execution.live import live_agent
 from tests.bench.execution.networks import Restless
 from tests.bench.execution.processes import running
-from tests.bench.execution.venue import report_on
 from tests.bench.execution.world import World, new_world
+from tests.builders import report
 
 PACE_HZ, TICKS, WARM_UP_TICKS, COLD_TICKS = 333, 1_500, 200, 200
 START_NS = 1_767_603_600_000_000_000
@@ -149,7 +149,7 @@ async def _listen(world: World, producer: Any, consumer: Any, index_of: Index, t
 
 def _answer(record: Any) -> bytes:
     message = decode("orders", record.value) if b'"order_id"' in record.value else None
-    return encode(report_on(message, record.offset)) if isinstance(message, Order) else record.value * 3
+    return encode(report(message, at=record.offset)) if isinstance(message, Order) else record.value * 3
 
 
 def _key(world: World) -> bytes:

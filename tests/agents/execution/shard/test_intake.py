@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from agents.execution.shard import Shard
+from agents.execution.shard.checkpoint import checkpoint_of
 from agents.execution.shard.intake import DeadLetterLimits, Intake, IntakeState, Turn
-from agents.execution.shard.state import state_digest
-from messages import Cancel, Checkpoint, LoggedStep, Order, Record
+from messages import Cancel, LoggedStep, Order, Record
 from messages.decisions import RiskAlive
 from tests.builders import SECOND, START_NS, Scripted, bundle, quote, ready_inputs, record, report, shard, step_of
 
@@ -198,22 +198,7 @@ def test_replay_adoption_and_a_checkpoint_anywhere_come_to_the_same(cut: int) ->
     for logged, ticks in zip(straight_log[:cut], market[:cut], strict=True):
         other.adopt(logged, ticks, [])
     restored = shard(bundle(Scripted(FLAT)), dead_letters=DeadLetterLimits(max_run=5, min_records=10, hold_ms=0))
-    state = other.snapshot()
-    restored.restore(
-        Checkpoint(
-            partition=0,
-            epoch=0,
-            n=other.n,
-            clock_ns=other.clock_ns,
-            market_to=other.market_to,
-            ring_from=other.ring_from,
-            reports_to=0,
-            orders_to=0,
-            decisions_to=0,
-            state=state,
-            digest=state_digest(state),
-        )
-    )
+    restored.restore(checkpoint_of(other))
     for logged, ticks in zip(straight_log[cut:], market[cut:], strict=True):
         restored.adopt(logged, ticks, [])
     assert msgspec.json.decode(restored.snapshot())["intakes"] == msgspec.json.decode(straight.snapshot())["intakes"]

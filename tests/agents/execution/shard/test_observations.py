@@ -8,10 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agents.execution.shard import Shard
+from agents.execution.shard.checkpoint import checkpoint_of
 from agents.execution.shard.desk import Tick
-from agents.execution.shard.state import state_digest
 from bundles.features import Feature, FeatureSpec, Floats32, Observer, user_feature
-from messages import Bar, Checkpoint, DenialCode, OutcomeCode, Quote, Record
+from messages import Bar, DenialCode, OutcomeCode, Quote, Record
 from tests.builders import Scripted, bundle, quote, ready_inputs, record, shard, step_of
 from tests.bundles.features.own import mid_of
 from tests.bundles.features.streams import EVERY_FEATURE, Stream, rows_of, streams
@@ -96,14 +96,9 @@ def test_a_checkpoint_in_the_middle_changes_nothing(stream: Stream, seed: int, w
     policy, other = Watching(trades=True), Watching(trades=True)
     target = trading(policy)
     decided(target, policy, batches[:cut])
-    state = target.snapshot()
     restored = shard(msgspec.structs.replace(bundle(other), observer=OBSERVER), limits=NO_LIMIT)
     restored.restore(
-        Checkpoint(
-            partition=0, epoch=0, n=target.n, clock_ns=target.clock_ns, market_to=target.market_to,
-            ring_from=target.ring_from, reports_to=target.reports_to, orders_to=0, decisions_to=0,
-            state=state, digest=state_digest(state),
-        )
+        checkpoint_of(target)
     )  # fmt: skip
     restored.refill(records[target.ring_from : target.market_to])
     expected = decided(target, policy, batches[cut:])

@@ -3,9 +3,9 @@
 import msgspec
 
 from agents.execution.shard import Shard
-from agents.execution.shard.state import state_digest
+from agents.execution.shard.checkpoint import checkpoint_of
 from bundles.errors import PolicyError
-from messages import Checkpoint, LoggedStep, RejectCode, Trade
+from messages import LoggedStep, RejectCode, Trade
 from messages.decisions import BundleShadowed, BundleUnavailable
 from tests.agents.execution.stepping import FLAT, LONG, SHORT, advance, orders, override, said
 from tests.builders import (
@@ -121,21 +121,8 @@ def test_adopting_and_a_checkpoint_in_the_middle_change_nothing() -> None:
     logged = advance(straight, [quote()] * 3)
     adopted.adopt(logged, [record(quote(), offset) for offset in range(3)], [])
     assert adopted.snapshot() == straight.snapshot()
-    state = straight.snapshot()
     restored = beside(FLAT, SHORT, FLAT, decide_every=2)
-    checkpoint = Checkpoint(
-        partition=0,
-        epoch=0,
-        n=straight.n,
-        clock_ns=straight.clock_ns,
-        market_to=straight.market_to,
-        ring_from=straight.ring_from,
-        reports_to=straight.reports_to,
-        orders_to=0,
-        decisions_to=0,
-        state=state,
-        digest=state_digest(state),
-    )
+    checkpoint = checkpoint_of(straight)
     restored.restore(checkpoint)
     restored.refill([record(quote(), offset) for offset in range(3)])
     after, again = advance(straight, [quote()] * 2), advance(restored, [quote()] * 2)

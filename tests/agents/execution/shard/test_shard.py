@@ -5,10 +5,10 @@ import pytest
 
 from agents.execution.errors import StepOutOfTurn
 from agents.execution.shard import Shard
-from agents.execution.shard.state import state_digest
+from agents.execution.shard.checkpoint import checkpoint_of
 from agents.execution.shard.step import ServingBundle
 from bundles.errors import PolicyError
-from messages import Cancel, Checkpoint, Flatten, Halt, LoggedStep, Order, Override, Record, RejectCode, Resume, Trade
+from messages import Cancel, Flatten, Halt, LoggedStep, Order, Override, Record, RejectCode, Resume, Trade
 from messages.control import Limits
 from messages.decisions import ControlApplied, MarketGap, RiskAlive, Timer
 from tests.agents.execution.stepping import FLAT, LONG, SHORT, advance
@@ -280,23 +280,9 @@ def test_adopting_a_log_gives_the_state_that_stepping_gave() -> None:
 def test_a_checkpoint_in_the_middle_changes_nothing() -> None:
     straight = live(LONG, SHORT, FLAT)
     advance(straight, [quote(), quote(bid=101.0, ask=102.0)])
-    state = straight.snapshot()
     restored = shard(bundle(Scripted(FLAT)))
-    restored.restore(
-        Checkpoint(
-            partition=0,
-            epoch=0,
-            n=straight.n,
-            clock_ns=straight.clock_ns,
-            market_to=straight.market_to,
-            ring_from=straight.ring_from,
-            reports_to=straight.reports_to,
-            orders_to=0,
-            decisions_to=0,
-            state=state,
-            digest=state_digest(state),
-        )
-    )
+    state = straight.snapshot()
+    restored.restore(checkpoint_of(straight))
     restored.refill([record(quote(), 0), record(quote(bid=101.0, ask=102.0), 1)])
     assert restored.snapshot() == state
     assert advance(restored, [quote()]) == advance(straight, [quote()])
