@@ -19,5 +19,6 @@ PositiveSize = Annotated[float, Meta(gt=0, description="units of the instrument"
 Money = Annotated[float, Meta(description="currency of the account")]
 Units = Annotated[float, Meta(description="units of the instrument, negative: short")]
 Fraction = Annotated[float, Meta(description="fraction of 1")]
+Microseconds = Annotated[float, Meta(ge=0, description="microseconds")]
 Milliseconds = Annotated[float, Meta(ge=0, description="milliseconds")]
 Side = Literal["buy", "sell"]

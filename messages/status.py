@@ -5,7 +5,19 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from messages.fields import Count, Digest, Milliseconds, Name, Nanoseconds, Offset, PartitionIndex, Sequence
+from messages.fields import (
+    Count,
+    Digest,
+    Microseconds,
+    Milliseconds,
+    Money,
+    Name,
+    Nanoseconds,
+    Offset,
+    PartitionIndex,
+    Sequence,
+    Units,
+)
 
 
 class RejectCode(StrEnum):
@@ -58,10 +70,32 @@ class ClientState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeouts: Count = 0
 
 
-class Heartbeat(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """An agent is alive. Written by all; read by orchestrator, execution, console.
+class ShardStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One live shard of Execution: how far it has read, what it holds, and what of its budget it uses.
 
-    `partitions` and `staged` (digests) are Execution's; `ts` in ns. `clients`: those of its bus that are stalled or
+    Records of `control` before `control_to`, and of `reports` before `reports_to`, are applied. `positions`: units by
+    instrument, flat ones left out. `gross_share`, `net_share`: the part of the portfolio's exposure limits that its
+    gate enforces; `gross_used`, `net_used`: its exposure with all open orders filled. Since the last heartbeat:
+    `decisions`, of them `saturated` with an action at its bounds, and `decision_p99_us`, tick in to orders out.
+    """
+
+    partition: PartitionIndex
+    control_to: Offset
+    reports_to: Offset
+    positions: dict[Name, Units] = {}
+    gross_share: Money | None = None
+    net_share: Money | None = None
+    gross_used: Money = 0.0
+    net_used: Money = 0.0
+    decisions: Count = 0
+    saturated: Count = 0
+    decision_p99_us: Microseconds | None = None
+
+
+class Heartbeat(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """An agent is alive. Written by all; read by orchestrator, execution, risk, console.
+
+    `partitions`, `staged` (digests) and `shards` are Execution's; `ts` in ns. `clients`: those of its bus that are stalled or
     were rebuilt. `loop_late_ms`: the most that the agent's event loop was late since the last heartbeat.
     """
 
@@ -73,6 +107,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True)
     staged: tuple[Digest, ...] = ()
     clients: tuple[ClientState, ...] = ()
     loop_late_ms: Milliseconds | None = None
+    shards: tuple[ShardStatus, ...] = ()
 
 
 class Staged(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

@@ -116,7 +116,7 @@ TOPICS: dict[str, Topic] = {
             key="agent id/type, and /digest for Staged, Swapped, Rejected",
             messages=(Heartbeat, Staged, Swapped, Rejected),
             written_by=("all",),
-            read_by=("orchestrator", "execution", "console"),
+            read_by=("orchestrator", "execution", "risk", "console"),
             cleanup="compact",
         ),
         Topic(

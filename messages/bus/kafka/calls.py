@@ -36,6 +36,8 @@ async def bounded(url: str, operation: str, work: Awaitable[T], timeout_s: float
         raise BusTimeout(operation, timeout_s) from error
     except (KafkaError, OSError, RuntimeError) as error:
         raise as_bus_error(error, url, operation, timeout_s) from error
+    except AssertionError as error:  # aiokafka takes for granted what a broker that has just come back may not know
+        raise BusUnavailable(url, f"{operation}: the metadata names no broker ({error})") from error
 
 
 async def started(url: str, what: str, start: Callable[[], Awaitable[None]], timeout_s: float) -> None:
