@@ -95,8 +95,8 @@ class ShardStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Heartbeat(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """An agent is alive. Written by all; read by orchestrator, execution, risk, console.
 
-    `partitions`, `staged` (digests) and `shards` are Execution's; `ts` in ns. `clients`: those of its bus that are stalled or
-    were rebuilt. `loop_late_ms`: the most that the agent's event loop was late since the last heartbeat.
+    `partitions`, `staged` (digests) and `shards` are Execution's; `ts` in ns. `clients`: those of its bus that are
+    stalled or were rebuilt. `loop_late_ms`: the most that the agent's event loop was late since the last heartbeat.
     """
 
     agent_id: Name
