@@ -80,6 +80,11 @@ class PortfolioLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_reject_ratio: Fraction = 0.5  # of the last reject_window finished orders: alert
     reject_window: Count = 100
     max_market_age_ms: Milliseconds = 60_000  # an instrument with a position and no market data: alert
+    position_confirmations: Count = 2  # heartbeats in a row of another position than Risk's: reducing, of the instrument
+    max_decision_p99_us: Amount = 50_000.0  # tick in to orders out, of a shard between two heartbeats: alert
+    slow_heartbeats: Count = 5  # so many in a row above it
+    max_saturated_ratio: Fraction = 0.95  # of a shard's last saturation_window decisions, actions at a bound: alert
+    saturation_window: Count = 1_000
     day_ends_at_s: Annotated[int, Meta(ge=0, lt=86_400)] = 0  # seconds after 00:00 UTC
 
 
