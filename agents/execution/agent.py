@@ -89,6 +89,7 @@ class ExecutionAgent:
         self._owners: dict[int, asyncio.Task[None]] = {}
         self._runners: set[ShardRunner] = set()
         self._live: dict[int, ShardRunner] = {}
+        self._failed: set[int] = set()
         self._risk = RiskWatch(config.risk_timeout_ms)
         self._partitions = 0
         self._control_to: dict[Partition, int] = {}
@@ -153,6 +154,7 @@ class ExecutionAgent:
         for number in [partition.number for partition in partitions]:
             if number not in self._owners and not self._stopping:
                 _log.info("shard %d assigned", number)
+                self._failed.discard(number)
                 name = f"{self._agent_id} shard {number}"
                 self._owners[number] = self._tasks.keep(partial(self._own, number), name, self._clock)
 
@@ -180,10 +182,16 @@ class ExecutionAgent:
             )
 
     async def _own(self, number: int) -> None:
-        """Own a shard until cancelled: recover and trade. Kept: it recovers anew after the bus was away."""
+        """Own a shard until cancelled: recover and trade. Kept: it recovers anew after the bus was away.
+
+        Only when the group confirms it: whoever was frozen may have lost the shard and must not fence its new owner.
+        """
         try:
+            if number in self._failed:
+                await self._started.market.confirm(Partition("market", number))
             await self._own_once(number)
         except Retryable:
+            self._failed.add(number)
             self._started.market.pause([Partition("market", number)])
             raise
 

@@ -141,6 +141,13 @@ class Consumer(Protocol):
         """
         ...
 
+    async def confirm(self, partition: Partition) -> None:
+        """Ask the group whether it still counts this member as the holder, which a frozen one can't know by itself.
+
+        Raises PartitionLost when it does not, BusTimeout, and Refused without a group.
+        """
+        ...
+
     async def committed(self, partition: Partition) -> int | None:
         """Return the group's stored offset, or None."""
         ...

@@ -243,6 +243,12 @@ class KafkaConsumer:
         await self._bounded("commit", self._raw.commit(raw), self._timeouts.commit_s)
         self._committed.update(new)
 
+    async def confirm(self, partition: Partition) -> None:
+        if self._group is None:
+            raise Refused("confirm needs a group; use Bus.subscribe")
+        again = {self._raw_of(partition): self._committed.get(partition, 0)}
+        await self._bounded("confirm", self._raw.commit(again), self._timeouts.commit_s)
+
     async def committed(self, partition: Partition) -> int | None:
         if self._group is None:
             return None

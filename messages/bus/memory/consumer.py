@@ -152,13 +152,19 @@ class MemoryConsumer:
         return {partition: self._broker.log(partition).at(timestamp_ms) for partition in partitions}
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        await self._commit("commit", offsets)
+
+    async def confirm(self, partition: Partition) -> None:
+        await self._commit("confirm", {partition: 0})
+
+    async def _commit(self, operation: str, offsets: Mapping[Partition, int]) -> None:
         if self._group is None or self._membership is None:
-            raise Refused("commit needs a group; use Bus.subscribe")
-        await self._broker.begin(self._client, "commit")
+            raise Refused(f"{operation} needs a group; use Bus.subscribe")
+        await self._broker.begin(self._client, operation)
         if lost := self._group.not_held(self._membership, offsets):
-            raise PartitionLost("commit", f"this member does not hold {lost}")
+            raise PartitionLost(operation, f"this member does not hold {lost}")
         self._group.commit(offsets)
-        await self._broker.end(self._client, "commit")
+        await self._broker.end(self._client, operation)
 
     async def committed(self, partition: Partition) -> int | None:
         return self._group.committed.get(partition) if self._group else None

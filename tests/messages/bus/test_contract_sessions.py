@@ -4,7 +4,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
-from messages import Bus, Consumer, NewRecord, Partition, Record
+import pytest
+
+from messages import Bus, Consumer, NewRecord, Partition, Record, Refused
+from messages.errors import PartitionLost
 from tests.clusters import SHARDS, Cluster, Heard, create, read
 
 ALL = [Partition("market", number) for number in range(SHARDS)]
@@ -71,6 +74,23 @@ async def test_after_a_crash_the_next_member_reads_again_what_was_not_committed(
         *[(1, offset) for offset in (3, 4)],
         *[(number, offset) for number in (2, 3) for offset in range(5)],
     ]
+
+
+async def test_the_group_confirms_what_a_member_holds_and_nothing_else(cluster: Cluster) -> None:
+    await fill(cluster, 5)
+    heards = [Heard(), Heard()]
+    one = await cluster.connect("a").subscribe(["market"], "execution", heards[0])
+    two = await cluster.connect("b").subscribe(["market"], "execution", heards[1])
+    await until([one, two], [(heards[0], 2), (heards[1], 2)])
+    mine, other = heards[0].held[0], heards[1].held[0]
+    await one.confirm(mine)
+    with pytest.raises(PartitionLost):
+        await one.confirm(other)
+    await one.commit({mine: 3})
+    await one.confirm(mine)
+    assert await one.committed(mine) == 3
+    with pytest.raises(Refused, match="needs a group"):
+        await (await cluster.connect("c").consumer()).confirm(mine)
 
 
 async def test_a_static_member_that_is_back_in_time_moves_nothing(cluster: Cluster) -> None:
