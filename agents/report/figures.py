@@ -11,6 +11,7 @@ from agents.replay.replay import Replayed, logged_orders, orders_digest
 from agents.report.accounts import NO_BUNDLE, Accounts, Activation, Traded, currency_of, keep_accounts
 from agents.report.log import Records, count_decided, count_sent, messages_of
 from agents.report.summary import Latency, Summary
+from agents.risk.calculators import drawdowns
 from agents.risk.instruments import Instrument
 from messages import Swapped, TrainResult
 
@@ -108,7 +109,7 @@ def summarise(
         unbooked_reports=accounts.unbooked,
         pnl_total=currency_of(accounts.total_nanos),
         fees=currency_of(accounts.fee_nanos),
-        max_drawdown=float(_drawdown(np.asarray(accounts.equity[1], dtype=np.float64)).max(initial=0.0)),
+        max_drawdown=max(drawdowns(accounts.equity[1]), default=0.0),
         currency=_currency(instruments),
         replay_equal=replayed.is_equal if replayed is not None else None,
         replay_digest=replayed.orders_digest if replayed is not None else None,
@@ -142,7 +143,7 @@ def series_of(
         currency=_currency(instruments),
         times_ns=np.asarray(times, dtype=np.int64),
         equity=equities / 1e9,
-        drawdown=_drawdown(equities),
+        drawdown=np.asarray(drawdowns(equity), dtype=np.float64),
         swaps=_swap_marks(_swaps(accounts.activations), _labels(accounts, records, labels or {})),
         decision_us=np.asarray(decision_ns, dtype=np.float64) / 1e3,
         outcomes=decided.outcomes,
@@ -222,12 +223,6 @@ def _latency(decision_ns: Sequence[int]) -> Latency | None:
         return None
     p50, p99, most = np.percentile(np.asarray(decision_ns, dtype=np.float64) / 1e3, [50, 99, 100])
     return Latency(p50=float(p50), p99=float(p99), max=float(most))
-
-
-def _drawdown(equity: Floats) -> Floats:
-    """How far equity is below its highest value so far, as a fraction of that; 0 where that is not above 0."""
-    peaks = np.maximum.accumulate(equity) if len(equity) else equity
-    return np.where(peaks > 0, (peaks - equity) / np.where(peaks > 0, peaks, 1.0), 0.0)
 
 
 def _currency(instruments: Mapping[str, Instrument]) -> str:

@@ -60,7 +60,10 @@ class Instrument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     def lots(self, quantity: float) -> int | None:
         """Return the quantity in whole steps, or None when it is not on the grid, or beyond MAX_STEPS."""
-        return _on_grid(quantity / self.quantity_step)
+        steps = quantity / self.quantity_step
+        if -MAX_STEPS <= steps <= MAX_STEPS and -GRID_TOLERANCE <= steps - (nearest := round(steps)) <= GRID_TOLERANCE:
+            return nearest  # nearly always
+        return _on_grid(steps)
 
     def price(self, ticks: int) -> float:
         """Return the price of `ticks`, the float64 nearest to the decimal number."""

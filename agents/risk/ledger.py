@@ -16,6 +16,7 @@ from messages.reports import ExecutionReport
 FINISHED_ORDERS = 1024
 UNASSIGNED = ""
 MAX_MONEY = 1e18  # currency: more is nonsense, and its arithmetic would leave float64
+_MAX_NANOS = MAX_MONEY * NANO
 _FLOAT_ERROR = 1e-15
 
 
@@ -27,7 +28,7 @@ class BadReport(Refused):
         self.subject, self.detail = subject, detail
 
 
-class Fill(Struct, frozen=True, kw_only=True):
+class Fill(Struct, frozen=True):
     """What a report changed. `lots` are signed (+ bought); money in 1e-9 of the currency; fees paid are positive."""
 
     instrument: str
@@ -40,7 +41,7 @@ class Fill(Struct, frozen=True, kw_only=True):
 
 
 class OrderTotals(Struct, frozen=True, array_like=True):
-    """What is known of one order. `lots` and `value_nanos` are signed (+ bought)."""
+    """What is known of one order. `lots`, `value_nanos` are signed (+ bought); `side` is empty in old checkpoints."""
 
     order_id: str
     report_seq: int
@@ -49,6 +50,9 @@ class OrderTotals(Struct, frozen=True, array_like=True):
     fee_nanos: int
     partition: int
     offset: int
+    instrument: str = ""
+    strategy: str = ""
+    side: str = ""
 
 
 class Holding(Struct, frozen=True, array_like=True):
@@ -113,78 +117,66 @@ class Ledger:
         """Book what the report adds to what is known of its order; None when that is nothing.
 
         Raises BadReport, with nothing changed, for an unknown instrument, a quantity off the grid, more than MAX_MONEY,
-        or an order that finished too long ago to be known.
+        an order that finished too long ago to be known, or one that was another instrument's, strategy's or side's.
         """
         instrument = self._instruments.get(report.instrument)
         if instrument is None:
             raise BadReport(f"report {report.exec_id}", f"instrument {report.instrument!r} has no reference data")
-        known = self._known(report)
-        if report.report_seq <= known.report_seq:
-            return None
-        quantity_lots = instrument.lots(report.cumulative_quantity)
-        if quantity_lots is None:
-            raise BadReport(f"report {report.exec_id}", f"{report.cumulative_quantity:g} is not a whole number of lots")
-        value_nanos = _value_nanos(report.average_price, report.cumulative_quantity, instrument)
-        fee_nanos = _nanos(report.cumulative_fee)
-        if value_nanos is None or fee_nanos is None:
+        order_id, order = report.order_id, report.order
+        known = self._live.get(order_id) or self._finished.get(order_id)
+        if known is None:
+            if order.offset <= self._forgotten.get(order.partition, -1):
+                raise BadReport(f"report {report.exec_id}", f"order {order_id} finished too long ago to be known")
+            known = _NOTHING_KNOWN
+        elif (
+            known.instrument != report.instrument or known.strategy != report.strategy or known.side != report.side
+        ) and known.side:
             raise BadReport(
                 f"report {report.exec_id}",
-                f"{report.cumulative_quantity:g} at {report.average_price:g} with fee {report.cumulative_fee:g} "
-                f"is more than {MAX_MONEY:g} {instrument.currency}",
+                f"order {order_id} is to {known.side} {known.instrument} for {known.strategy}, "
+                f"not to {report.side} {report.instrument} for {report.strategy}",
             )
-        sign = 1 if report.side == "buy" else -1
+        if report.report_seq <= known.report_seq:
+            return None
+        lots, value_nanos, fee_nanos = _totals(report, instrument)
+        if report.side == "sell":
+            lots, value_nanos = -lots, -value_nanos
         totals = OrderTotals(
-            report.order_id,
+            order_id,
             report.report_seq,
-            sign * quantity_lots,
-            sign * value_nanos,
+            lots,
+            value_nanos,
             fee_nanos,
-            report.order.partition,
-            report.order.offset,
+            order.partition,
+            order.offset,
+            report.instrument,
+            report.strategy,
+            report.side,
         )
         self._remember(totals, is_final=report.status.is_final)
-        return self._book_difference(report, known, totals)
-
-    def _known(self, report: ExecutionReport) -> OrderTotals:
-        known = self._live.get(report.order_id) or self._finished.get(report.order_id)
-        if known is not None:
-            return known
-        order = report.order
-        if order.offset <= self._forgotten.get(order.partition, -1):
-            raise BadReport(f"report {report.exec_id}", f"order {report.order_id} finished too long ago to be known")
-        return OrderTotals(report.order_id, -1, 0, 0, 0, order.partition, order.offset)
-
-    def _remember(self, totals: OrderTotals, *, is_final: bool) -> None:
-        was_finished = totals.order_id in self._finished
-        if not is_final and not was_finished:
-            self._live[totals.order_id] = totals
-            return
-        self._live.pop(totals.order_id, None)
-        self._finished[totals.order_id] = totals
-        if len(self._finished) > self._finished_orders:
-            oldest = self._finished.pop(next(iter(self._finished)))
-            self._forgotten[oldest.partition] = max(oldest.offset, self._forgotten.get(oldest.partition, -1))
-
-    def _book_difference(self, report: ExecutionReport, known: OrderTotals, totals: OrderTotals) -> Fill | None:
-        lots = totals.lots - known.lots
-        value_nanos = totals.value_nanos - known.value_nanos
-        fee_nanos = totals.fee_nanos - known.fee_nanos
+        lots -= known.lots
+        value_nanos -= known.value_nanos
+        fee_nanos -= known.fee_nanos
         if not (lots or value_nanos or fee_nanos):
             return None
         realized = self._trade(report.strategy, report.instrument, lots, value_nanos, fee_nanos)
-        earned = self._bundles.get(report.bundle_id) or BundleResult(report.bundle_id)
-        self._bundles[report.bundle_id] = BundleResult(
-            report.bundle_id, earned.realized_nanos + realized, earned.fee_nanos + fee_nanos, earned.fills + 1
+        bundle_id = report.bundle_id
+        earned = self._bundles.get(bundle_id) or BundleResult(bundle_id)
+        self._bundles[bundle_id] = BundleResult(
+            bundle_id, earned.realized_nanos + realized, earned.fee_nanos + fee_nanos, earned.fills + 1
         )
-        return Fill(
-            instrument=report.instrument,
-            strategy=report.strategy,
-            bundle_id=report.bundle_id,
-            lots=lots,
-            value_nanos=value_nanos,
-            fee_nanos=fee_nanos,
-            realized_nanos=realized,
-        )
+        return Fill(report.instrument, report.strategy, bundle_id, lots, value_nanos, fee_nanos, realized)
+
+    def _remember(self, totals: OrderTotals, *, is_final: bool) -> None:
+        order_id, finished = totals.order_id, self._finished
+        if not is_final and order_id not in finished:
+            self._live[order_id] = totals
+            return
+        self._live.pop(order_id, None)
+        finished[order_id] = totals
+        if len(finished) > self._finished_orders:
+            oldest = finished.pop(next(iter(finished)))
+            self._forgotten[oldest.partition] = max(oldest.offset, self._forgotten.get(oldest.partition, -1))
 
     def _trade(self, strategy: str, instrument: str, lots: int, value_nanos: int, fee_nanos: int) -> int:
         """Book signed lots for a signed value; return the realised PnL."""
@@ -349,15 +341,37 @@ def average_cost(held_lots: int, cost_nanos: int, lots: int, value_nanos: int) -
     return value_nanos - closing_value, -closing_value - cost_nanos
 
 
+_NOTHING_KNOWN = OrderTotals("", -1, 0, 0, 0, -1, -1)
+
+
+def _totals(report: ExecutionReport, instrument: Instrument) -> tuple[int, int, int]:
+    """Return lots, value and fees of a report, unsigned. Raises BadReport."""
+    quantity, price = report.cumulative_quantity, report.average_price
+    lots = instrument.lots(quantity)
+    if lots is None:
+        raise BadReport(f"report {report.exec_id}", f"{quantity:g} is not a whole number of lots")
+    value_nanos = _value_nanos(price, quantity, instrument)
+    fee_nanos = _nanos(report.cumulative_fee)
+    if value_nanos is None or fee_nanos is None:
+        raise BadReport(
+            f"report {report.exec_id}",
+            f"{quantity:g} at {price:g} with fee {report.cumulative_fee:g} "
+            f"is more than {MAX_MONEY:g} {instrument.currency}",
+        )
+    return lots, value_nanos, fee_nanos
+
+
 def _nanos(money: float) -> int | None:
-    return round(money * NANO) if abs(money) <= MAX_MONEY else None
+    return round(money * NANO) if -MAX_MONEY <= money <= MAX_MONEY else None
 
 
 def _value_nanos(average_price: float, quantity: float, instrument: Instrument) -> int | None:
     """Return the value in 1e-9, None beyond MAX_MONEY; exact where the fills were on the price grid."""
     nanos = average_price * quantity * instrument.multiplier * NANO
-    if not abs(nanos) <= MAX_MONEY * NANO:
+    if not -_MAX_NANOS <= nanos <= _MAX_NANOS:
         return None
     step = instrument.nanos_per_tick_lot
     on_grid = round(nanos / step) * step
-    return on_grid if abs(nanos - on_grid) <= max(1.0, abs(nanos) * _FLOAT_ERROR) else round(nanos)
+    off = nanos - on_grid
+    # Nearly always the first: fills are on the price grid.
+    return on_grid if -1.0 <= off <= 1.0 or abs(off) <= abs(nanos) * _FLOAT_ERROR else round(nanos)

@@ -1,11 +1,27 @@
 """Calculators and their two doors: figures whose right answer is known on paper."""
 
+import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agents.risk import RiskAdvisor, RiskEngine
-from agents.risk.calculators import METRICS, BadObservation, Observed, UnknownQuantity, calculate
+from agents.risk.calculators import (
+    METRICS,
+    QUANTITIES,
+    SCALARS,
+    SERIES,
+    BadObservation,
+    Observed,
+    UnknownQuantity,
+    calculate,
+    drawdown,
+    drawdowns,
+    return_figures,
+)
 from agents.risk.limits import Limits
 
 OBSERVED: Observed = {
@@ -55,11 +71,69 @@ def test_an_unknown_quantity_is_refused_by_name_but_the_advisor_takes_what_it_kn
 
 @pytest.mark.parametrize(
     ("quantity", "value"),
-    [("equity", float("nan")), ("price", "high"), ("returns", 0.1), ("returns", [float("inf")])],
+    [
+        ("equity", float("nan")),
+        ("price", "high"),
+        ("price", "1.5"),
+        ("price", None),
+        ("orders", 10**400),
+        ("returns", 0.1),
+        ("returns", "0.1"),
+        ("returns", [float("inf")]),
+        ("returns", [float("inf"), float("-inf")]),
+        ("trade_pnls", [1.0, "2"]),
+        ("trade_pnls", [[1.0]]),
+    ],
 )
 def test_what_is_no_finite_number_is_refused(quantity: str, value: object) -> None:
     with pytest.raises(BadObservation, match=quantity):
         calculate({quantity: value})  # type: ignore[dict-item]
+
+
+def test_numbers_of_other_libraries_give_the_same_as_pythons_own() -> None:
+    borrowed = {
+        name: np.array(value, dtype=np.float64) if isinstance(value, list) else np.float64(value)  # type: ignore[arg-type]
+        for name, value in OBSERVED.items()
+    }
+    assert calculate(borrowed) == calculate(OBSERVED)  # type: ignore[arg-type]
+    assert all(type(value) is float for value in calculate(borrowed).values())  # type: ignore[arg-type]
+    large = calculate({"gross_exposure": 1e308, "net_exposure": 1e308})
+    assert large == {"gross_exposure": 1e308, "net_exposure": 1e308}
+
+
+@pytest.mark.parametrize(
+    ("gross", "equity", "expected"),
+    [(300.0, 100.0, 3.0), (0.0, 0.0, 0.0), (0.0, -5.0, 0.0), (1.0, 0.0, 1e6), (1.0, -5.0, 1e6), (1.0, 1e-300, 1e6)],
+)
+def test_leverage_grows_to_its_end_where_equity_does(gross: float, equity: float, expected: float) -> None:
+    assert calculate({"gross_exposure": gross, "equity": equity})["leverage"] == expected
+
+
+@given(st.lists(st.floats(-1, 1), max_size=60))
+def test_figures_of_returns_are_those_of_the_textbook(returns: list[float]) -> None:
+    figures = return_figures(returns)
+    if len(returns) > 1:
+        assert figures.volatility == pytest.approx(statistics.stdev(returns), abs=1e-12)
+    beyond = sum(-value > figures.value_at_risk for value in returns)
+    assert beyond <= 0.05 * len(returns) + 1e-9
+    assert figures.expected_shortfall >= figures.value_at_risk - 1e-12
+    assert max([0.0, *(-value for value in returns)]) >= figures.expected_shortfall - 1e-12
+
+
+@given(st.lists(st.floats(-1e6, 1e6), max_size=60))
+def test_a_drawdown_over_time_is_the_drawdown_from_the_peak_so_far(equities: list[float]) -> None:
+    assert drawdowns(equities) == [drawdown(equity, max(equities[: n + 1])) for n, equity in enumerate(equities)]
+
+
+def test_each_metric_is_there_when_all_that_it_needs_is_and_only_then() -> None:
+    needs = {metric: wanted for metric, (wanted, _) in SCALARS.items()}
+    needs |= {metric: (name,) for name, (metrics, _) in SERIES.items() for metric in metrics}
+    assert set(needs) == set(METRICS)
+    assert set(QUANTITIES) == {"cash", "multiplier", *(name for names in needs.values() for name in names)}
+    for metric, names in needs.items():
+        assert metric in calculate({name: OBSERVED[name] for name in names})
+        for missing in names:
+            assert metric not in calculate({name: value for name, value in OBSERVED.items() if name != missing})
 
 
 def test_engine_and_advisor_hold_figures_against_the_file(tmp_path: Path) -> None:

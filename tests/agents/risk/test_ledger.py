@@ -177,6 +177,19 @@ def test_what_cannot_be_booked_changes_nothing(wrong: dict[str, object]) -> None
     assert ledger.snapshot() == before
 
 
+@pytest.mark.parametrize("other", [{"instrument": "ETH"}, {"strategy": "t"}, {"side": "sell"}])
+def test_an_order_cannot_become_anothers(other: dict[str, object]) -> None:
+    ledger = Ledger(INSTRUMENTS)
+    ledger.apply(report(report_seq=0, status=ReportStatus.PARTIALLY_FILLED, cumulative_quantity=0.5))
+    before = ledger.snapshot()
+    with pytest.raises(BadReport, match="order o1 is to buy BTC for s, not to"):
+        ledger.apply(report(report_seq=1, **other))
+    assert ledger.snapshot() == before
+    restored = Ledger.restore(before, INSTRUMENTS)
+    with pytest.raises(BadReport, match="not to"):
+        restored.apply(report(report_seq=1, **other))
+
+
 def test_an_adjustment_moves_capital_and_is_neither_gain_nor_loss() -> None:
     ledger = Ledger(INSTRUMENTS, cash_nanos=100 * NANO)
     ledger.apply_adjust(Adjust(adjust_id="a", who="w", reason="r", ts=0, cash=50.0))
