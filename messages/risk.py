@@ -1,4 +1,4 @@
-"""Topic `risk`: what Risk sees. Key = scope for RiskSnapshot, alert id for Alert."""
+"""Topic `risk`: what Risk sees. Key = RiskSnapshot: scope, Alert: alert id, RiskCheckpoint: checkpoint/AGENT."""
 
 from typing import Annotated, Literal
 
@@ -61,4 +61,19 @@ class Alert(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     instrument: Name | None = None
 
 
-RiskMessage = RiskSnapshot | Alert
+class RiskCheckpoint(Struct, frozen=True, kw_only=True, tag=True):
+    """Risk's books, so that a restart needs no reports from before. Written by risk; read by risk. `ts` in ns.
+
+    Records of `control` before `control_to` are in them, and of each partition of `reports` before its number in
+    `reports_to`. `state` is opaque, `digest` its blake2b-256 in hex: one that does not match its digest is ignored.
+    """
+
+    agent_id: Name
+    ts: Nanoseconds
+    control_to: Offset
+    reports_to: tuple[Offset, ...]
+    state: bytes
+    digest: str
+
+
+RiskMessage = RiskSnapshot | Alert | RiskCheckpoint

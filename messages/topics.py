@@ -13,7 +13,7 @@ from messages.errors import TopicMismatch
 from messages.market import Bar, Observation, Quote, Trade
 from messages.orders import Cancel, Claim, Order
 from messages.reports import ExecutionReport
-from messages.risk import Alert, RiskSnapshot
+from messages.risk import Alert, RiskCheckpoint, RiskSnapshot
 from messages.status import Heartbeat, Rejected, Staged, Swapped
 from messages.training import TrainProgress, TrainRequest, TrainResult
 
@@ -121,11 +121,12 @@ TOPICS: dict[str, Topic] = {
         ),
         Topic(
             name="risk",
-            key="RiskSnapshot: scope; Alert: alert id",
-            messages=(RiskSnapshot, Alert),
+            key="RiskSnapshot: scope; Alert: alert id; RiskCheckpoint: checkpoint/agent id",
+            messages=(RiskSnapshot, Alert, RiskCheckpoint),
             written_by=("risk", "execution", "orchestrator"),
-            read_by=("orchestrator", "console"),
+            read_by=("orchestrator", "risk", "console"),
             cleanup="compact",
+            config={"segment.bytes": str(32 * 2**20), "segment.ms": str(3600 * 1000)},
         ),
         Topic(
             name="training",

@@ -1,5 +1,6 @@
 """The Risk agent: watches the portfolio, publishes what it sees, halts on `control`."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -9,15 +10,18 @@ from msgspec.structs import replace
 from agents.errors import SettingsError
 from agents.lifecycle.status import beat, publish_at_last
 from agents.lifecycle.supervisor import Supervisor
+from agents.risk.catch_up import CONTROL, Mark, Past, lost_reports, mark_in, read_past
+from agents.risk.checkpoint import checkpoint_of
 from agents.risk.config import RiskConfig
+from agents.risk.crossings import Breach, Crossings, alert_of
+from agents.risk.execution_check import ExecutionCheck
 from agents.risk.instruments import Instrument
-from agents.risk.ledger import Ledger
+from agents.risk.ledger import BadReport, Ledger
 from agents.risk.limits import Limits
-from agents.risk.portfolio import Breach, Portfolio
+from agents.risk.portfolio import Portfolio
 from messages import (
     Adjust,
     Alert,
-    Bar,
     Bus,
     Clock,
     Consumer,
@@ -25,31 +29,30 @@ from messages import (
     Halt,
     Heartbeat,
     NewRecord,
-    Observation,
     Partition,
     Producer,
-    Quote,
     Record,
     Refused,
     Resume,
+    Retryable,
     RiskSnapshot,
-    Trade,
     control_key,
     decode,
     encode,
 )
 from messages import Limits as LimitsMessage
-from messages.bus.reading import read_range
-from messages.control import PORTFOLIO, ControlMessage, HaltLevel
+from messages.bus.partitioner import partition_of
+from messages.control import ControlMessage, HaltLevel
 from messages.control_fold import ControlFold, HaltInForce
 
-_CONTROL = Partition("control", 0)
+_STATUS = Partition("status", 0)
 _IDLE_POLL_S = 30.0
-_RISK = Partition("risk", 0)
+_RETRY_S = 0.5
+_log = logging.getLogger(__name__)
 
 
 class _Clients(Struct, frozen=True, kw_only=True):
-    events: Consumer  # control and reports
+    events: Consumer  # control, reports and status
     market: Consumer
     producer: Producer
 
@@ -57,8 +60,8 @@ class _Clients(Struct, frozen=True, kw_only=True):
 class RiskAgent:
     """One portfolio over all partitions; run one. `cash`: what the portfolio started with, in the currency.
 
-    A limit that is passed gives one Alert, and a Halt where the limit asks for it; both come again only after the
-    figure was back inside. When somebody resumes what Risk has halted, losses count anew from there.
+    A limit that is passed gives one Alert, and a Halt where the limit asks for it; another Alert when the figure is
+    back inside. When somebody resumes what Risk has halted, losses count anew from there.
     """
 
     def __init__(
@@ -77,7 +80,11 @@ class RiskAgent:
         self._agent_id = agent_id
         self._portfolio = Portfolio(instruments, limits.portfolio, cash=cash)
         self._control = ControlFold()
-        self._passed: set[tuple[str, str | None]] = set()
+        self._crossings = Crossings(agent_id, config.alert_hold_ms)
+        self._check = ExecutionCheck(instruments, limits.portfolio, shards=1)  # how many is known at the start
+        self._reports_to: dict[int, int] = {}
+        self._control_to = 0
+        self._checkpointed: tuple[int, int, dict[int, int]] = (0, 0, {})  # when (ns), and up to where
         self._told: set[str] = set()
         self._halting: set[tuple[str, HaltLevel]] = set()  # written, not yet read back
         self._published: RiskSnapshot | None = None
@@ -120,6 +127,7 @@ class RiskAgent:
             clients, self._clients = self._clients, None
             try:
                 await self._publish_snapshot(clients, is_last=True)
+                await self._publish_checkpoint(clients)
             finally:
                 await clients.events.stop()
                 await clients.market.stop()
@@ -127,41 +135,64 @@ class RiskAgent:
 
     async def _catch_up(self, clients: _Clients) -> None:
         """Rebuild control, books and marks from the topics, and read on from there."""
-        numbers = range(await self._bus.partition_count("reports"))
-        reports = [Partition("reports", number) for number in numbers]
-        market = [Partition("market", number) for number in numbers]
-        everything = [_CONTROL, _RISK, *reports, *market]
-        begins = await clients.events.beginning_offsets(everything)
-        ends = await clients.events.end_offsets(everything)
-        tails = {p: (max(begins[p], ends[p] - self._config.market_tail_records), ends[p]) for p in market}
-        control = await read_range(self._bus, {_CONTROL: (begins[_CONTROL], ends[_CONTROL])})
+        past = await read_past(
+            self._bus,
+            clients.events,
+            self._instruments,
+            agent_id=self._agent_id,
+            tail_records=self._config.market_tail_records,
+            mark_interval_ms=self._config.snapshot_interval_ms,
+        )
+        self._check = ExecutionCheck(self._instruments, self._limits.portfolio, shards=len(past.reports_to))
+        self._check.begin(past.reports_to, past.control_to)
         # What was told before the restart is told already, wherever it stands.
-        self._told = {m.reason for m in map(_decoded, control) if isinstance(m, Halt) and m.writer == self._agent_id}
-        last = _last_snapshot(await read_range(self._bus, {_RISK: (begins[_RISK], ends[_RISK])}))
-        seen = 0 if last is None or last.control_offset is None else last.control_offset
-        for record in control:
-            if record.offset < seen:
-                await self._on_control(clients, record)
-        for record in await read_range(self._bus, {p: (begins[p], ends[p]) for p in reports}):
-            await self._on_report(clients, record)
-        self._on_market(await read_range(self._bus, tails))
-        if last is not None:
-            self._portfolio.resume_from(last)
-        # What came while nobody watched moves peak and start of the day as if it came now.
-        for record in control:
-            if record.offset >= seen:
-                await self._on_control(clients, record)
-        await clients.events.assign({p: ends[p] for p in [_CONTROL, *reports]})
-        await clients.market.assign({p: ends[p] for p in market})
+        self._told = {m.reason for m in map(_decoded, past.control) if isinstance(m, Halt) and self._is_own(m)}
+        self._crossings.restore(past.alerts)
+        if past.state is not None:
+            self._portfolio.restore(past.state)
+        self._reports_to, self._control_to = dict(past.reports_to), past.control_to
+        await self._live_through(clients, past)
+        for text in past.lost:
+            await self._tell_lost(clients, text)
+        ends = {p: end for p, end in past.ends.items() if p.topic in {"control", "reports"}}
+        status_end = await clients.events.end_offsets([_STATUS])
+        await clients.events.assign(ends | status_end)
+        await clients.market.assign({p: end for p, end in past.ends.items() if p.topic == "market"})
+        await self._publish_checkpoint(clients)
+
+    async def _live_through(self, clients: _Clients, past: Past) -> None:
+        """Apply what happened. Up to the last snapshot, peak and start of the day are those that stand in it."""
+        is_watched = past.snapshot is not None
+        for ts_ns, event in past.in_order():
+            match event:
+                case RiskSnapshot():
+                    self._portfolio.resume_from(event)
+                    is_watched = False
+                case Mark():
+                    self._portfolio.mark(event.instrument, event.ticks, event.ts_ns)
+                case Record(topic="reports"):
+                    await self._on_report(clients, event)
+                case Record():
+                    await self._on_control(clients, event)
+            if not is_watched:
+                self._portfolio.observe(ts_ns)
+        self._reports_to = {p.number: end for p, end in past.ends.items() if p.topic == "reports"}
+        self._control_to = past.ends[CONTROL]
+
+    def _is_own(self, halt: Halt) -> bool:
+        return halt.writer == self._agent_id
 
     async def _watch_events(self, clients: _Clients) -> None:
         while True:
             records = await clients.events.poll(max_records=self._config.batch_records, timeout_s=_IDLE_POLL_S)
             for record in records:
                 if record.topic == "reports":
+                    await self._find_gap(clients, record)
                     await self._on_report(clients, record)
-                else:
+                elif record.topic == "control":
                     await self._on_control(clients, record)
+                elif isinstance(beat := _decoded(record), Heartbeat):
+                    self._check.hear(beat)
             if records:
                 await self._watch_limits(clients)
 
@@ -177,6 +208,8 @@ class RiskAgent:
     async def _publish_regularly(self, clients: _Clients) -> None:
         while True:
             await self._publish_snapshot(clients)
+            if self._clock.now_ns() - self._checkpointed[0] >= self._config.checkpoint_interval_ms * 1_000_000:
+                await self._publish_checkpoint(clients)
             await self._clock.sleep(self._config.snapshot_interval_ms / 1_000)
             await self._watch_limits(clients)
 
@@ -189,52 +222,103 @@ class RiskAgent:
             await clients.producer.publish("risk", NewRecord(key=snapshot.scope.encode(), value=encode(snapshot)))
             self._published = snapshot
 
+    async def _publish_checkpoint(self, clients: _Clients) -> None:
+        """Write the books, if they may have changed since."""
+        now_ns, known = self._clock.now_ns(), self._checkpointed[1:]
+        self._checkpointed = (now_ns, self._control_to, dict(self._reports_to))
+        if self._checkpointed[1:] == known:
+            return
+        checkpoint = checkpoint_of(
+            self._portfolio.state(),
+            self._instruments,
+            agent_id=self._agent_id,
+            ts=now_ns,
+            control_to=self._control_to,
+            reports_to=[self._reports_to[number] for number in sorted(self._reports_to)],
+        )
+        record = NewRecord(key=f"checkpoint/{self._agent_id}".encode(), value=encode(checkpoint))
+        await clients.producer.publish("risk", record)
+
     def _on_market(self, records: Sequence[Record]) -> None:
         """Mark each instrument by its newest record that has a price; older ones are not even decoded."""
         now_ns = self._clock.now_ns()
         marked: set[bytes | None] = set()
         for record in reversed(records):
-            if record.key not in marked:
-                tick = _decoded(record)
-                if (
-                    isinstance(tick, Quote | Trade | Bar | Observation)
-                    and tick.instrument.encode() == record.key  # else it is no good record, and Execution parks it
-                    and self._portfolio.apply_tick(tick, now_ns)
-                ):
-                    marked.add(record.key)
+            if record.key not in marked and (mark := mark_in(record, self._instruments)) is not None:
+                self._portfolio.mark(mark.instrument, mark.ticks, now_ns)
+                marked.add(record.key)
+
+    async def _find_gap(self, clients: _Clients, record: Record) -> None:
+        """Say so when retention has deleted reports that were not read yet. A hole alone is a transaction's mark."""
+        expected = self._reports_to[record.partition]
+        if record.offset <= expected:
+            return
+        partition = Partition(record.topic, record.partition)
+        while True:
+            try:
+                begin = (await clients.events.beginning_offsets([partition]))[partition]
+            except Retryable as error:
+                _log.warning("reports-%d: %s; trying again", record.partition, error)
+                await self._clock.sleep(_RETRY_S)
+            else:
+                break
+        if begin > expected:
+            await self._tell_lost(clients, lost_reports(record.partition, expected, begin))
+
+    async def _tell_lost(self, clients: _Clients, text: str) -> None:
+        """Books that miss reports are no books: only exits pass until a person has compared and corrected them."""
+        advice = "positions and money are a guess from here on; compare with the venue's, correct with Adjust, resume"
+        breach = Breach(code="REPORTS_LOST", text=f"{text}; {advice}", level="reducing")
+        if _reason(breach) not in self._told:
+            await self._tell(clients, breach)
 
     async def _on_report(self, clients: _Clients, record: Record) -> None:
         try:
             report = decode(record.topic, record.value, record.headers)
             if isinstance(report, ExecutionReport):
-                self._portfolio.apply_report(report)
+                self._book(report, record)
         except Refused as error:
             name = (record.key or b"").decode(errors="replace")
             await self._cannot_book(clients, record, error, name if name in self._instruments else None)
+        self._reports_to[record.partition] = record.offset + 1
+
+    def _book(self, report: ExecutionReport, record: Record) -> None:
+        home = partition_of(report.instrument.encode(), len(self._reports_to))
+        if record.partition != home:  # Execution doesn't book it either
+            raise BadReport(f"report {report.exec_id}", f"{report.instrument} belongs to partition {home}")
+        fill = self._portfolio.apply_report(report)
+        if fill is not None:
+            self._check.moved(fill.instrument, fill.lots, report=record.offset)
 
     async def _on_control(self, clients: _Clients, record: Record) -> None:
         message = _decoded(record)
-        if not isinstance(message, ControlMessage):
-            return
-        before = self._own_halts()
-        is_valid = self._control.apply(record.offset, message)
-        if isinstance(message, Halt) and message.writer == self._agent_id:
-            self._told.add(message.reason)
-            self._halting.discard((message.scope, message.level))
-        elif isinstance(message, Resume) and len(self._own_halts()) < len(before):
-            self._portfolio.rebase()
-        elif is_valid and isinstance(message, Adjust | LimitsMessage):
-            try:
-                self._correct(message)
-            except (Refused, SettingsError) as error:
-                await self._cannot_book(clients, record, error, None)
+        if isinstance(message, ControlMessage):
+            before = self._own_halts()
+            is_valid = self._control.apply(record.offset, message)
+            if isinstance(message, Halt) and self._is_own(message):
+                self._told.add(message.reason)
+                self._halting.discard((message.scope, message.level))
+            elif isinstance(message, Resume) and len(self._own_halts()) < len(before):
+                self._portfolio.rebase()
+                self._crossings.resumed()
+            elif is_valid and isinstance(message, Adjust | LimitsMessage):
+                try:
+                    self._correct(record.offset, message)
+                except (Refused, SettingsError) as error:
+                    await self._cannot_book(clients, record, error, None)
+        self._control_to = max(self._control_to, record.offset + 1)
 
-    def _correct(self, message: Adjust | LimitsMessage) -> None:
-        if isinstance(message, Adjust):
-            self._portfolio.apply_adjust(message)
-        else:
+    def _correct(self, offset: int, message: Adjust | LimitsMessage) -> None:
+        if isinstance(message, LimitsMessage):
             self._limits = self._limits.changed(message.changes)
             self._portfolio.set_limits(self._limits.portfolio)
+            self._check.limits = self._limits.portfolio
+        elif offset >= self._control_to:  # else it is in the checkpoint
+            name = message.instrument
+            before = 0 if name is None else self.ledger.position_lots(name)
+            self._portfolio.apply_adjust(message)
+            if name is not None:
+                self._check.moved(name, self.ledger.position_lots(name) - before, control=offset)
 
     async def _cannot_book(self, clients: _Clients, record: Record, error: Exception, instrument: str | None) -> None:
         """Halt what may be wrong now. Read again after a restart, the same record doesn't halt anew."""
@@ -251,31 +335,27 @@ class RiskAgent:
     async def _watch_limits(self, clients: _Clients) -> None:
         now_ns = self._clock.now_ns()
         self._portfolio.observe(now_ns)
-        breaches = self._portfolio.breaches(now_ns)
-        fresh = [breach for breach in breaches if (breach.code, breach.instrument) not in self._passed]
-        self._passed = {(breach.code, breach.instrument) for breach in breaches}
+        self._check.compare(self.ledger, self._reports_to, self._control_to)
+        passed = [*self._portfolio.breaches(now_ns), *self._check.breaches()]
+        fresh, ended = self._crossings.take(passed, now_ns)
         for breach in fresh:
             await self._tell(clients, breach)
+        for alert in ended:
+            await self._publish_alert(clients, alert)
 
     async def _tell(self, clients: _Clients, breach: Breach) -> None:
         """Halt first, then say why."""
         now_ns = self._clock.now_ns()
-        scope = PORTFOLIO if breach.instrument is None else f"instrument:{breach.instrument}"
+        scope = breach.scope
         in_force = {(halt.scope, halt.level) for halt in self._own_halts()} | self._halting
         if breach.level is not None and (scope, breach.level) not in in_force:
             self._halting.add((scope, breach.level))
             halt = Halt(scope=scope, level=breach.level, writer=self._agent_id, reason=_reason(breach), ts=now_ns)
             record = NewRecord(key=control_key(halt).encode(), value=encode(halt))
             await publish_at_last(clients.producer, self._clock, "control", record)
-        alert = Alert(
-            alert_id=f"{self._agent_id}/{breach.code}/{breach.instrument or PORTFOLIO}/{now_ns}",
-            ts=now_ns,
-            agent_id=self._agent_id,
-            severity="warning" if breach.level is None else "critical",
-            code=breach.code,
-            text=breach.text,
-            instrument=breach.instrument,
-        )
+        await self._publish_alert(clients, alert_of(breach, self._agent_id, now_ns))
+
+    async def _publish_alert(self, clients: _Clients, alert: Alert) -> None:
         record = NewRecord(key=alert.alert_id.encode(), value=encode(alert))
         await publish_at_last(clients.producer, self._clock, "risk", record)
 
@@ -288,11 +368,6 @@ class RiskAgent:
 
 def _reason(breach: Breach) -> str:
     return f"{breach.code} {breach.text}"
-
-
-def _last_snapshot(records: Sequence[Record]) -> RiskSnapshot | None:
-    snapshots = [m for m in map(_decoded, records) if isinstance(m, RiskSnapshot) and m.scope == PORTFOLIO]
-    return snapshots[-1] if snapshots else None
 
 
 def _decoded(record: Record) -> object:

@@ -7,8 +7,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from agents.risk.calculators import daily_loss, drawdown, ratio
+from agents.risk.crossings import Breach
 from agents.risk.instruments import NANO, Instrument
-from agents.risk.ledger import Ledger
+from agents.risk.ledger import Fill, Ledger, LedgerState
 from agents.risk.limits import PortfolioLimits
 from messages import Adjust, Bar, ExecutionReport, Observation, Quote, ReportStatus, RiskSnapshot, Trade
 from messages.control import PORTFOLIO, HaltLevel
@@ -18,13 +19,12 @@ _DAY_NS = 86_400 * NANO
 _MILLI = 1_000_000
 
 
-class Breach(Struct, frozen=True, kw_only=True):
-    """A limit that is passed. `level`: what has to be halted; None: only an alert. `text` names limit and value."""
+class PortfolioState(Struct, frozen=True, kw_only=True):
+    """The books, and what is counted beside them. Peak and start of the day stand in snapshots, marks on `market`."""
 
-    code: str
-    text: str
-    level: HaltLevel | None = None
-    instrument: str | None = None
+    ledger: LedgerState
+    streaks: tuple[tuple[str, str, int], ...] = ()
+    rejected: tuple[bool, ...] = ()
 
 
 class Portfolio:
@@ -51,8 +51,8 @@ class Portfolio:
         self._limits = limits
         self._rejected = deque(self._rejected, maxlen=limits.reject_window)
 
-    def apply_report(self, report: ExecutionReport) -> None:
-        """Book a report. Raises BadReport when it can't be booked."""
+    def apply_report(self, report: ExecutionReport) -> Fill | None:
+        """Book a report, and return what it changed. Raises BadReport when it can't be booked."""
         is_told_again = self.ledger.is_finished(report.order_id)
         fill = self.ledger.apply(report)
         if report.status.is_final and not is_told_again:
@@ -60,6 +60,7 @@ class Portfolio:
         if fill is not None and fill.realized_nanos:
             key = (fill.strategy, fill.instrument)
             self._streaks[key] = self._streaks.get(key, 0) + 1 if fill.realized_nanos < 0 else 0
+        return fill
 
     def apply_adjust(self, adjust: Adjust) -> None:
         """Book a correction by hand; peak and start of the day move with it: it is neither gain nor loss."""
@@ -71,20 +72,30 @@ class Portfolio:
 
     def apply_tick(self, tick: Quote | Trade | Bar | Observation, now_ns: int) -> bool:
         """Mark the instrument at a good quote's middle, rounded down, or a bar's close; False: there is none in it."""
-        instrument = self._instruments.get(tick.instrument)
-        if instrument is None:
-            return False
-        ticks: int | None = None
-        if isinstance(tick, Quote) and 0 < tick.bid <= tick.ask:
-            bid, ask = instrument.ticks(tick.bid), instrument.ticks(tick.ask)
-            ticks = None if bid is None or ask is None else (bid + ask) // 2
-        elif isinstance(tick, Bar):
-            ticks = instrument.ticks(tick.close)
+        ticks = mark_ticks(tick, self._instruments)
         if ticks is None:
             return False
-        self.ledger.mark(tick.instrument, ticks)
-        self._marked_ns[tick.instrument] = now_ns
+        self.mark(tick.instrument, ticks, now_ns)
         return True
+
+    def mark(self, instrument: str, ticks: int, now_ns: int) -> None:
+        """Value an instrument at `ticks` from now on."""
+        self.ledger.mark(instrument, ticks)
+        self._marked_ns[instrument] = now_ns
+
+    def state(self) -> PortfolioState:
+        """Return what a restart goes on from."""
+        return PortfolioState(
+            ledger=self.ledger.snapshot(),
+            streaks=tuple((*key, length) for key, length in sorted(self._streaks.items())),
+            rejected=tuple(self._rejected),
+        )
+
+    def restore(self, state: PortfolioState) -> None:
+        """Take a state over; what was applied so far is forgotten."""
+        self.ledger = Ledger.restore(state.ledger, self._instruments)
+        self._streaks = {(strategy, name): length for strategy, name, length in state.streaks}
+        self._rejected = deque(state.rejected, maxlen=self._limits.reject_window)
 
     def resume_from(self, snapshot: RiskSnapshot) -> None:
         """Take peak and start of the day from the last snapshot before a restart."""
@@ -171,6 +182,17 @@ class Portfolio:
             fees=ledger.fee_nanos(name) / NANO,
             mark=None if mark is None else instrument.price(mark),
         )
+
+
+def mark_ticks(tick: Quote | Trade | Bar | Observation, instruments: Mapping[str, Instrument]) -> int | None:
+    """Return the price that a tick values its instrument at, in steps; None: there is none in it."""
+    instrument = instruments.get(tick.instrument)
+    if instrument is None:
+        return None
+    if isinstance(tick, Quote) and 0 < tick.bid <= tick.ask:
+        bid, ask = instrument.ticks(tick.bid), instrument.ticks(tick.ask)
+        return None if bid is None or ask is None else (bid + ask) // 2
+    return instrument.ticks(tick.close) if isinstance(tick, Bar) else None
 
 
 def _over(code: str, limit: float, value: float, level: HaltLevel | None) -> Breach | None:

@@ -24,7 +24,12 @@ TABLE = {
         "compact",
         "Heartbeat Staged Swapped Rejected",
     ),
-    "risk": ("RiskSnapshot: scope; Alert: alert id", False, "compact", "RiskSnapshot Alert"),
+    "risk": (
+        "RiskSnapshot: scope; Alert: alert id; RiskCheckpoint: checkpoint/agent id",
+        False,
+        "compact",
+        "RiskSnapshot Alert RiskCheckpoint",
+    ),
     "training": ("run id", False, "delete", "TrainRequest TrainProgress TrainResult"),
     "dead-letters": ("source topic", False, "delete", "DeadLetter"),
 }
