@@ -21,8 +21,7 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 Headers = tuple[tuple[str, bytes], ...]
 
 _UNREADABLE = (msgspec.DecodeError, RecursionError, ValueError, OverflowError)  # UnicodeDecodeError is a ValueError
-_json_encoder = msgspec.json.Encoder()
-_msgpack_encoder = msgspec.msgpack.Encoder()
+_to_json, _to_msgpack = msgspec.json.Encoder().encode, msgspec.msgpack.Encoder().encode
 
 
 class UnknownMessage(Struct, frozen=True):
@@ -37,8 +36,13 @@ class _Tagged(Struct):
 
 def encode(message: Struct, content_type: bytes = JSON) -> bytes:
     """Return the bytes of a message. Raises NotFinite when a number in it is NaN or infinite."""
-    check_finite(message)
-    return _msgpack_encoder.encode(message) if content_type == MSGPACK else _json_encoder.encode(message)
+    if content_type == MSGPACK:
+        check_finite(message)
+        return _to_msgpack(message)
+    encoded = _to_json(message)
+    if b"null" in encoded:  # as NaN and infinity are written, and little else is
+        check_finite(message)
+    return encoded
 
 
 def decode(topic: str, value: bytes | None, headers: Headers = ()) -> Any:

@@ -3,17 +3,14 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-import msgspec
 from msgspec import Struct
 
 from messages import DecisionBatch, LoggedStep, encode
-from messages.codec import check_finite
 
 LOGIC_VERSION = 3
 MAX_PENDING_BYTES = 512 * 1024
 MAX_FLUSH_BYTES = 768 * 1024
 _TAIL = b"]}"
-_encode_step = msgspec.json.Encoder().encode
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -48,9 +45,11 @@ class Journal:
         return self._pending_bytes < MAX_PENDING_BYTES
 
     def add(self, logged: LoggedStep) -> bytes | None:
-        """Take the next step; return the log header when it has orders, which must then be sent in this order."""
-        _check_finite(logged)
-        entry = Entry(n=logged.step.n, encoded=_encode_step(logged))
+        """Take the next step; return the log header when it has orders, which must then be sent in this order.
+
+        Raises NotFinite, with nothing taken, when a number in the step is NaN or infinite.
+        """
+        entry = Entry(n=logged.step.n, encoded=encode(logged))
         self._entries.append(entry)
         self._pending_bytes += len(entry.encoded)
         if not logged.orders:
@@ -86,20 +85,9 @@ class Journal:
         self._carried_to = max(self._carried_to, n + 1)
 
 
-def _check_finite(logged: LoggedStep) -> None:
-    """Raise NotFinite when a number in the step is NaN or infinite; most decisions hold none."""
-    if logged.step.inputs:
-        check_finite(logged.step)
-    for decision in logged.decisions:
-        if decision.action is not None or decision.denial is not None or decision.shadow is not None:
-            check_finite(decision)
-    for order in logged.orders:
-        check_finite(order)
-
-
 def entries_of(steps: Iterable[LoggedStep]) -> list[Entry]:
     """Return steps that were logged elsewhere as entries."""
-    return [Entry(n=logged.step.n, encoded=_encode_step(logged)) for logged in steps]
+    return [Entry(n=logged.step.n, encoded=encode(logged)) for logged in steps]
 
 
 def grouped(entries: Iterable[Entry]) -> list[Sequence[Entry]]:

@@ -116,6 +116,11 @@ def test_nan_and_infinity_never_leave(fmt: Format, bad: float) -> None:
         encode(Observation(instrument="BTC-USD", ts_recv=1, values=(1.0, bad)), fmt.content_type)
 
 
+def test_what_looks_like_nan_in_json_leaves(fmt: Format) -> None:
+    observation = Observation(instrument="null", ts_recv=1, values=(1.0,))
+    assert decode("market", encode(observation, fmt.content_type), fmt.headers) == observation
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_nan_and_infinity_never_enter(fmt: Format, bad: float) -> None:
     with pytest.raises((BadMessage, NotFinite)):

@@ -1,9 +1,11 @@
 """The journal: what goes into a header, and when a step may go to `decisions`."""
 
+import math
+
 import pytest
 
 from agents.execution.journal import MAX_FLUSH_BYTES, Entry, Journal, grouped
-from messages import LoggedStep, Order, Step, decode
+from messages import Decision, LoggedStep, NotFinite, Order, OutcomeCode, Step, decode
 from tests.builders import START_NS, source
 
 
@@ -86,3 +88,13 @@ def test_groups_fit_into_one_record() -> None:
     half = Entry(n=0, encoded=b"x" * (MAX_FLUSH_BYTES // 2))
     assert [len(group) for group in grouped([half] * 5)] == [2, 2, 1]
     assert grouped([]) == []
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_step_with_a_number_that_is_not_finite_is_not_taken(bad: float) -> None:
+    book = journal()
+    decision = Decision(outcome=OutcomeCode.HOLD, action=(bad,))
+    step = Step(n=0, market_from=0, market_to=1, clock_ns=0, reports_to=0)
+    with pytest.raises(NotFinite, match=r"Decision\.action"):
+        book.add(LoggedStep(step=step, decisions=(decision,)))
+    assert len(book) == 0
