@@ -5,7 +5,8 @@ import math
 import pytest
 
 from agents.execution.journal import MAX_FLUSH_BYTES, Entry, Journal, grouped
-from messages import Decision, LoggedStep, NotFinite, Order, OutcomeCode, Step, decode
+from messages import Decision, LoggedStep, Order, OutcomeCode, Step, decode
+from messages.errors import NotFinite
 from tests.builders import START_NS, source
 
 
