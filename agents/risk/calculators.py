@@ -122,10 +122,11 @@ def return_figures(returns: Sequence[float], level: float = VAR_LEVEL) -> Return
         return ReturnFigures(0.0, 0.0, 0.0)
     mean = math.fsum(returns) / n
     tail = sorted(returns)[: int((1 - level) * n) + 1]
+    last, beyond = float(tail[-1]), math.fsum(tail) / len(tail)
     return ReturnFigures(
-        math.dist(returns, [mean] * n) / math.sqrt(n - 1) if n > 1 else 0.0,
-        max(0.0, -float(tail[-1])),
-        max(0.0, -math.fsum(tail) / len(tail)),
+        math.dist(returns, (mean,) * n) / math.sqrt(n - 1) if n > 1 else 0.0,
+        -last if last < 0 else 0.0,
+        -beyond if beyond < 0 else 0.0,
     )
 
 
@@ -198,7 +199,7 @@ def _is_plain(
             values: Any = observed[name]
             if values.__class__ is not list and values.__class__ is not tuple:
                 return False
-            total += math.fsum(values)
+            total = sum(values, total)
     except (TypeError, ValueError, OverflowError):
         return False
     return total.__class__ is float and math.isfinite(total)
