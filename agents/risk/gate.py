@@ -1,19 +1,20 @@
 """The pre-trade gate: every order passes it or carries a Denial. Pure, and what it can't judge it denies.
 
-Order of the checks (the first that fails is the answer): known instrument; quantity and price on the grid; state;
-reference there and fresh; report awaited; reducing only; minimum quantity, value; maximum quantity, value; collar of
-the order; collar of the period; position, gross, net exposure; open orders; duplicate; repeated execution; message
-rate; bundle limits (the same checks with the bundle's stricter numbers).
+Order of the checks (the first that fails is the answer): known instrument; numbers, and quantity and price on the grid;
+state; reference there, in order and fresh; report awaited; reducing only; minimum quantity, value; maximum quantity,
+value; collar of the order; collar of the period; position, gross, net exposure; open orders; duplicate; repeated
+execution; message rate; bundle limits (the same checks with the bundle's stricter numbers).
 
 An order *only reduces* when it takes the position towards zero, never through it, even if every order on its own side
 fills first. Such exits are exempt from minimums, exposures, the period's collar and the repeated-execution latch.
 """
 
 from collections.abc import Mapping
+from math import isfinite
 
 from msgspec import Struct
 
-from agents.risk.instruments import NANO, Instrument
+from agents.risk.instruments import MAX_STEPS, NANO, Instrument
 from agents.risk.kill_switch import TradingState
 from agents.risk.limits import Limits
 from agents.risk.order_rules import OrderRules, RuleBook
@@ -24,7 +25,9 @@ from messages.orders import OrderType
 
 _MILLI = 1_000_000
 _BPS = 10_000
-_ACTIVE, _HALTED = TradingState.ACTIVE, TradingState.HALTED
+_MOST = 2**120  # more lots or money than any books hold: what is beyond is no figure
+_ACTIVE, _REDUCING, _HALTED = TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED
+_SIDES = frozenset({"buy", "sell"})
 
 
 class Proposal(Struct, frozen=True, kw_only=True):
@@ -43,9 +46,10 @@ class View(Struct, frozen=True, kw_only=True):
     """What the shard knows when it proposes an order.
 
     `open_*_lots` count what is on its way, too. `reference_ts_ns`: step clock when the quote arrived.
-    `other_*_exposure_nanos`: the shard's other instruments, everything open there filled. `awaiting_report`: an order
-    of this instrument was not answered in time. `is_flattening`: a Flatten is on, so that reduce-only orders pass
-    even when HALTED. `bundle_limits`: the active bundle's, the same mapping object each time.
+    `other_*_nanos`: what the shard's other instruments are worth at their marks where what is open there fills for the
+    worst: `gross` as a sum of absolute values, `long` and `short` as the highest and the lowest net sum.
+    `awaiting_report`: an order of this instrument was not answered in time. `is_flattening`: a Flatten is on, so that
+    reduce-only orders pass even when HALTED. `bundle_limits`: the active bundle's, the same mapping object each time.
     """
 
     position_lots: int
@@ -58,21 +62,31 @@ class View(Struct, frozen=True, kw_only=True):
     open_orders: int = 0
     awaiting_report: bool = False
     is_flattening: bool = False
-    other_gross_exposure_nanos: int = 0
-    other_net_exposure_nanos: int = 0
+    other_gross_nanos: int = 0
+    other_long_nanos: int = 0
+    other_short_nanos: int = 0
     bundle_limits: Mapping[str, float] | None = None
 
 
-Content = tuple[str, str, str, int, int | None]
+Content = tuple[str, int, int | None]
 Pair = tuple[str, str]
-_NOTHING: dict[Content, int] = {}
+
+
+class _PairWindows:
+    """One strategy's windows in one instrument: when it sent what last, oldest first, and how often."""
+
+    __slots__ = ("contents", "executions")
+
+    def __init__(self, executions: Executions | None = None) -> None:
+        self.contents: dict[Content, int] = {}
+        self.executions = executions or Executions()
 
 
 class GateState(Struct, frozen=True, kw_only=True):
     """The gate's windows: part of checkpoints. All times are of the step clock."""
 
     messages_ns: tuple[int, ...] = ()
-    contents: tuple[tuple[Content, int], ...] = ()
+    contents: tuple[tuple[tuple[str, str, str, int, int | None], int], ...] = ()
     executions: tuple[tuple[Pair, tuple[int, ...], bool], ...] = ()
     references: tuple[tuple[str, tuple[Stamped, ...], tuple[Stamped, ...]], ...] = ()
 
@@ -84,8 +98,7 @@ class Gate:
         self._instruments = instruments
         self._rules = RuleBook(limits, instruments)
         self._rate = RateWindow()
-        self._contents: dict[Pair, dict[Content, int]] = {}
-        self._executions: dict[Pair, Executions] = {}
+        self._pairs: dict[Pair, _PairWindows] = {}
         self._references: dict[str, Extremes] = {}
 
     def set_limits(self, limits: Limits) -> None:
@@ -94,53 +107,78 @@ class Gate:
 
     def check(self, proposal: Proposal, view: View, now_ns: int) -> Denial | None:
         """Return why the order may not go, or None. Changes nothing. Budget: 3 us."""
-        if not view.bundle_limits:
-            rules = self._rules.plain(proposal.strategy, proposal.instrument)
+        strategy, instrument, bundle_limits = proposal.strategy, proposal.instrument, view.bundle_limits
+        if not bundle_limits:
+            rules = self._rules.plain(strategy, instrument)
             if rules is None:
                 return Denial(code=DenialCode.UNKNOWN_INSTRUMENT)
-            return self._check_by(rules, proposal, view, now_ns)
-        bundled = self._rules.bundled(proposal.strategy, proposal.instrument, view.bundle_limits)
-        denial = None if bundled is None else self._check_by(bundled, proposal, view, now_ns)
-        if bundled is not None and denial is None:
+            return self._judge(rules, proposal, view, now_ns)
+        rules = self._rules.bundled(strategy, instrument, bundle_limits)
+        denial = None if rules is None else self._judge(rules, proposal, view, now_ns)
+        if rules is not None and denial is None:
             return None
-        # Denied, or not to be understood: the bundle is the reason only where the file's own limits would let it pass.
+        return self._name_whose(denial, proposal, view, now_ns)
+
+    def _name_whose(self, denial: Denial | None, proposal: Proposal, view: View, now_ns: int) -> Denial | None:
+        """Return the denial by the file's own limits, or, where they would let it pass, that by the bundle's.
+
+        Without `denial` the bundle's limits can't be understood: then only exits pass.
+        """
         rules = self._rules.plain(proposal.strategy, proposal.instrument)
         if rules is None:
             return Denial(code=DenialCode.UNKNOWN_INSTRUMENT)
-        limit, resulting = (None, None) if denial is None else (denial.limit, denial.resulting)
-        return self._check_by(rules, proposal, view, now_ns) or _denial(DenialCode.BUNDLE_LIMIT, limit, resulting)
+        by_file = self._judge(rules, proposal, view, now_ns)
+        if by_file is not None:
+            return by_file
+        if denial is not None:
+            return Denial(code=DenialCode.BUNDLE_LIMIT, limit=denial.limit, resulting=denial.resulting)
+        held, ahead, _ = _along(proposal, view)
+        exits = held < 0 and held + ahead + proposal.lots <= 0
+        return None if exits else Denial(code=DenialCode.BUNDLE_LIMIT)
 
-    def _check_by(self, rules: OrderRules, proposal: Proposal, view: View, now_ns: int) -> Denial | None:
-        is_buy = proposal.side == "buy"
-        denial = _check_sanity(proposal)
+    def _judge(self, rules: OrderRules, proposal: Proposal, view: View, now_ns: int) -> Denial | None:
+        denial = _check_numbers(proposal, view)
         if denial is not None:
             return denial
-        if view.state is _HALTED and not (view.is_flattening and proposal.reduce_only):
+        state = view.state
+        if state is not _ACTIVE and state is not _REDUCING and not _may_flatten(proposal, view):
             return Denial(code=DenialCode.HALTED)
         bid, ask, ts_ns = view.bid_ticks, view.ask_ticks, view.reference_ts_ns
-        if bid is None or ask is None or ts_ns is None or bid <= 0 or ask <= 0:
+        if bid is None or ask is None or ts_ns is None or not 0 < bid <= ask <= MAX_STEPS:
             return Denial(code=DenialCode.NO_REFERENCE)
-        if now_ns - ts_ns > rules.max_age_ns:
+        if not 0 <= now_ns - ts_ns <= rules.max_age_ns:
             return _denial(DenialCode.STALE_REFERENCE, rules.limits.max_reference_age_ms, (now_ns - ts_ns) / _MILLI)
-        exits = only_reduces(view, proposal.lots, is_buy)
-        denial = _check_reducing(proposal, view, is_buy, exits) or _check_order(rules, proposal, exits, bid, ask)
+        # Everything in the order's direction: a sell that reduces looks as a buy does, from below towards zero.
+        if proposal.side == "buy":
+            held, ahead, against = view.position_lots, view.open_buy_lots, view.open_sell_lots
+        else:
+            held, ahead, against = -view.position_lots, view.open_sell_lots, view.open_buy_lots
+        furthest = held + ahead + proposal.lots
+        exits = held < 0 and furthest <= 0
+        if state is not _ACTIVE or proposal.reduce_only or view.awaiting_report:
+            denial = _check_reducing(rules, proposal, view, exits)
+        denial = denial or _check_order(rules, proposal, exits, bid, ask)
         if denial is None and not exits:
-            denial = self._check_period(rules, proposal, bid + ask, now_ns) or _check_exposure(
-                rules, view, proposal.lots, is_buy, max(bid, ask)
+            value = ask * rules.nanos_per_tick_lot
+            denial = self._check_period(rules, proposal.instrument, bid + ask, now_ns) or _check_exposure(
+                rules, proposal, view, furthest, max(furthest, against - held) * value, furthest * value
             )
         return denial or self._check_windows(rules, proposal, view, exits, now_ns)
 
-    def _check_period(self, rules: OrderRules, proposal: Proposal, twice_mid: int, now_ns: int) -> Denial | None:
-        references = self._references.get(proposal.instrument)
-        if references is None:
+    def _check_period(self, rules: OrderRules, instrument: str, twice_mid: int, now_ns: int) -> Denial | None:
+        references = self._references.get(instrument)
+        known = None if references is None else references.since(now_ns - rules.collar_period_ns)
+        if known is None:
             return None
-        then = references.furthest_from(twice_mid, now_ns - rules.collar_period_ns)
-        if then is None:
+        (low, high), (part, whole) = known, rules.collar_period
+        # Each as the part of the reference that it is: up from the lowest, down from the highest.
+        if (twice_mid - low) * whole > low * part:
+            moved_bps = (twice_mid - low) * _BPS / low
+        elif (high - twice_mid) * whole > high * part:
+            moved_bps = (high - twice_mid) * _BPS / high
+        else:
             return None
-        moved_bps = abs(twice_mid - then) * _BPS / then
-        if moved_bps > rules.limits.price_collar_period_bps:
-            return _denial(DenialCode.PRICE_COLLAR_PERIOD, rules.limits.price_collar_period_bps, moved_bps)
-        return None
+        return _denial(DenialCode.PRICE_COLLAR_PERIOD, rules.limits.price_collar_period_bps, moved_bps)
 
     def _check_windows(
         self, rules: OrderRules, proposal: Proposal, view: View, exits: bool, now_ns: int
@@ -148,55 +186,65 @@ class Gate:
         limits = rules.limits
         if view.open_orders >= limits.max_open_orders:
             return _denial(DenialCode.MAX_OPEN_ORDERS, limits.max_open_orders, view.open_orders + 1)
-        last_ns = self._contents.get((proposal.strategy, proposal.instrument), _NOTHING).get(_content(proposal))
-        if last_ns is not None and now_ns - last_ns < rules.duplicate_ns:
-            return _denial(DenialCode.DUPLICATE, limits.duplicate_window_ms, (now_ns - last_ns) / _MILLI)
-        if not exits and self.is_latched(proposal.strategy, proposal.instrument):
-            return _denial(DenialCode.REPEATED_EXECUTION, limits.max_repeated_executions, None)
+        windows = self._pairs.get((proposal.strategy, proposal.instrument))
+        if windows is not None:
+            last_ns = windows.contents.get((proposal.side, proposal.lots, proposal.limit_ticks))
+            if last_ns is not None and now_ns - last_ns < rules.duplicate_ns:
+                return _denial(DenialCode.DUPLICATE, limits.duplicate_window_ms, (now_ns - last_ns) / _MILLI)
+            if windows.executions.is_latched and not exits:
+                return _denial(DenialCode.REPEATED_EXECUTION, limits.max_repeated_executions, None)
         if not self._rate.has_room(limits.max_messages_per_s, now_ns):
             return _denial(DenialCode.MESSAGE_RATE, limits.max_messages_per_s, limits.max_messages_per_s + 1)
         return None
 
-    def record(self, proposal: Proposal, twice_mid: int | None, now_ns: int) -> None:
-        """Move the windows: an order was sent while the bid and the ask, in ticks, added up to `twice_mid`."""
-        rules = self._rules.plain(proposal.strategy, proposal.instrument)
-        if rules is None or twice_mid is None:
-            return
+    def record(self, proposal: Proposal, twice_mid: int | None, now_ns: int) -> bool:
+        """Move the windows: an order was sent while the bid and the ask, in ticks, added up to `twice_mid`.
+
+        True: it is the one that closes the repeated-execution throttle of its strategy in its instrument.
+        """
         self._rate.add(now_ns)
-        pair = proposal.strategy, proposal.instrument
-        self._remember_content(pair, _content(proposal), rules.duplicate_ns, now_ns)
-        executions = self._executions.get(pair) or self._executions.setdefault(pair, Executions())
-        executions.add(rules.limits.max_repeated_executions, rules.repeated_ns, now_ns)
-        name = proposal.instrument
-        references = self._references.get(name) or self._references.setdefault(name, Extremes())
-        references.add(twice_mid, rules.collar_period_ns, now_ns)
+        strategy, instrument = proposal.strategy, proposal.instrument
+        rules = self._rules.plain(strategy, instrument)
+        if rules is None:
+            return False
+        windows = self._pairs.get((strategy, instrument))
+        if windows is None:
+            windows = self._pairs[strategy, instrument] = _PairWindows()
+        contents, content = windows.contents, (proposal.side, proposal.lots, proposal.limit_ticks)
+        contents.pop(content, None)  # so that it comes to stand last
+        contents[content] = now_ns
+        _forget(contents, now_ns - rules.duplicate_ns)
+        if twice_mid is not None:
+            references = self._references.get(instrument)
+            if references is None:
+                references = self._references[instrument] = Extremes()
+            references.add(twice_mid, rules.collar_period_ns, now_ns)
+        return windows.executions.add(rules.limits.max_repeated_executions, rules.repeated_ns, now_ns)
 
     def record_cancel(self, now_ns: int) -> None:
         """Count a cancel as a message; cancels are never blocked."""
         self._rate.add(now_ns)
 
-    def _remember_content(self, pair: Pair, content: Content, window_ns: int, now_ns: int) -> None:
-        contents = self._contents.setdefault(pair, {})
-        contents.pop(content, None)
-        contents[content] = now_ns
-        while (oldest := next(iter(contents))) is not content and now_ns - contents[oldest] >= window_ns:
-            del contents[oldest]
-
     def is_latched(self, strategy: str, instrument: str) -> bool:
-        """Whether the repeated-execution throttle has closed: it halts the pair until a person calls for `release`."""
-        executions = self._executions.get((strategy, instrument))
-        return executions is not None and executions.is_latched
+        """Whether the repeated-execution throttle has closed: it bars entries until a person calls for `release`."""
+        windows = self._pairs.get((strategy, instrument))
+        return windows is not None and windows.executions.is_latched
 
     def release(self, strategy: str, instrument: str) -> None:
-        """A person has looked: open the repeated-execution throttle and count anew."""
-        self._executions.pop((strategy, instrument), None)
+        """Open the repeated-execution throttle and count anew: a person has looked, or a Halt stands in its place."""
+        windows = self._pairs.get((strategy, instrument))
+        if windows is not None:
+            windows.executions = Executions()
 
     def snapshot(self) -> GateState:
         """Return the windows, equal for equal histories."""
+        pairs = sorted(self._pairs.items())
         return GateState(
             messages_ns=self._rate.snapshot(),
-            contents=tuple(item for _, contents in sorted(self._contents.items()) for item in contents.items()),
-            executions=tuple((pair, e.snapshot(), e.is_latched) for pair, e in sorted(self._executions.items())),
+            contents=tuple(
+                ((*pair, *content), ts_ns) for pair, windows in pairs for content, ts_ns in windows.contents.items()
+            ),
+            executions=tuple((pair, w.executions.snapshot(), w.executions.is_latched) for pair, w in pairs),
             references=tuple((name, tuple(r.highs), tuple(r.lows)) for name, r in sorted(self._references.items())),
         )
 
@@ -205,45 +253,73 @@ class Gate:
         """Return a gate with those windows."""
         gate = cls(limits, instruments)
         gate._rate = RateWindow(state.messages_ns)
-        for content, ts_ns in state.contents:
-            gate._contents.setdefault(content[:2], {})[content] = ts_ns
-        gate._executions = {pair: Executions(times, is_latched=latched) for pair, times, latched in state.executions}
+        for pair, times_ns, is_latched in state.executions:
+            gate._pairs[pair] = _PairWindows(Executions(times_ns, is_latched=is_latched))
+        for (strategy, instrument, side, lots, limit_ticks), ts_ns in state.contents:
+            gate._pairs.setdefault((strategy, instrument), _PairWindows()).contents[side, lots, limit_ticks] = ts_ns
         gate._references = {name: Extremes(highs, lows) for name, highs, lows in state.references}
         return gate
 
 
-def only_reduces(view: View, lots: int, is_buy: bool) -> bool:
-    """Whether the order takes the position towards zero, never through it, even if all of its own side fills first."""
-    position = view.position_lots
-    if is_buy:
-        return position < 0 and position + view.open_buy_lots + lots <= 0
-    return position > 0 and position - view.open_sell_lots - lots >= 0
+def _forget(contents: dict[Content, int], until_ns: int) -> None:
+    """Forget what is too old; the newest, which stands last, stays."""
+    while len(contents) > 1 and contents[oldest := next(iter(contents))] <= until_ns:
+        del contents[oldest]
 
 
-def _check_sanity(proposal: Proposal) -> Denial | None:
+def _along(proposal: Proposal, view: View) -> tuple[int, int, int]:
+    """Return the position, and what is open with the order and against it, in lots seen in the order's direction.
+
+    So a sell that reduces looks as a buy does: from below towards zero.
+    """
+    if proposal.side == "buy":
+        return view.position_lots, view.open_buy_lots, view.open_sell_lots
+    return -view.position_lots, view.open_sell_lots, view.open_buy_lots
+
+
+def _check_numbers(proposal: Proposal, view: View) -> Denial | None:
+    lots, limit_ticks, side = proposal.lots, proposal.limit_ticks, proposal.side
+    if lots.__class__ is not int or not 0 < lots <= MAX_STEPS or side not in _SIDES:
+        return _malformed(proposal)
+    if proposal.order_type == "market":
+        if limit_ticks is not None:
+            return _malformed(proposal)
+    elif proposal.order_type != "limit" or limit_ticks.__class__ is not int or not 0 < limit_ticks <= MAX_STEPS:
+        return _malformed(proposal)
+    position, long, short = view.position_lots, view.other_long_nanos, view.other_short_nanos
+    try:
+        opened = view.open_buy_lots | view.open_sell_lots | view.open_orders | view.other_gross_nanos
+        if 0 <= opened <= _MOST and -_MOST <= position <= _MOST and -_MOST <= short <= long <= _MOST:
+            return None
+    except TypeError:  # what is no whole number can't be joined, what is none at all not compared
+        pass
+    return Denial(code=DenialCode.NOT_FINITE)
+
+
+def _malformed(proposal: Proposal) -> Denial:
     lots, limit_ticks = proposal.lots, proposal.limit_ticks
-    if lots - lots != 0 or (limit_ticks is not None and limit_ticks - limit_ticks != 0):  # NaN and infinity alone
+    if any(isinstance(number, float) and not isfinite(number) for number in (lots, limit_ticks)):
         return Denial(code=DenialCode.NOT_FINITE)
-    if lots.__class__ is not int or lots <= 0:
-        return _denial(DenialCode.QUANTITY_STEP, 1, lots)
-    if (proposal.order_type == "limit") is (limit_ticks is None):
-        return Denial(code=DenialCode.PRICE_STEP)
-    if limit_ticks is not None and (limit_ticks.__class__ is not int or limit_ticks <= 0):
-        return _denial(DenialCode.PRICE_STEP, 1, limit_ticks)
-    return None
+    if lots.__class__ is not int or not 0 < lots <= MAX_STEPS or proposal.side not in _SIDES:
+        return Denial(code=DenialCode.QUANTITY_STEP)
+    return Denial(code=DenialCode.PRICE_STEP)
 
 
-def _check_reducing(proposal: Proposal, view: View, is_buy: bool, exits: bool) -> Denial | None:
+def _may_flatten(proposal: Proposal, view: View) -> bool:
+    return view.state is _HALTED and view.is_flattening and proposal.reduce_only
+
+
+def _check_reducing(rules: OrderRules, proposal: Proposal, view: View, exits: bool) -> Denial | None:
     if view.awaiting_report and not exits:
         return Denial(code=DenialCode.AWAITING_REPORT)
     is_active = view.state is _ACTIVE
     if is_active and (exits or not proposal.reduce_only):
         return None
     position, lots = view.position_lots, proposal.lots
-    filled = position + view.open_buy_lots - view.open_sell_lots + (lots if is_buy else -lots)
+    filled = position + view.open_buy_lots - view.open_sell_lots + (lots if proposal.side == "buy" else -lots)
     # Opposite orders in flight could still make the position larger: they have to be cancelled first.
     if not exits or (not is_active and abs(filled) > abs(position)):
-        return _denial(DenialCode.REDUCE_ONLY, abs(position), filled)
+        return _denial(DenialCode.REDUCE_ONLY, rules.quantity(abs(position)), rules.quantity(filled))
     return None
 
 
@@ -264,38 +340,31 @@ def _check_order(rules: OrderRules, proposal: Proposal, exits: bool, bid: int, a
     if value > rules.max_value:
         return _denial(DenialCode.MAX_ORDER_VALUE, limits.max_order_value, value / NANO)
     # |price - mid| against mid x bps, in half ticks
-    twice_mid = bid + ask
-    off = abs(2 * (touch if limit_ticks is None else limit_ticks) - twice_mid) * _BPS
-    if off > limits.price_collar_bps * twice_mid:
-        return _denial(DenialCode.PRICE_COLLAR, limits.price_collar_bps, off / twice_mid)
+    twice_mid, (part, whole) = bid + ask, rules.collar
+    off = 2 * (touch if limit_ticks is None else limit_ticks) - twice_mid
+    off = -off if off < 0 else off
+    if off * whole > twice_mid * part:
+        return _denial(DenialCode.PRICE_COLLAR, limits.price_collar_bps, off * _BPS / twice_mid)
     return None
 
 
-def _check_exposure(rules: OrderRules, view: View, lots: int, is_buy: bool, price: int) -> Denial | None:
-    limits, position = rules.limits, view.position_lots
-    # How far the position can go on the order's side, and on the other, when everything there fills.
-    if is_buy:
-        resulting = position + view.open_buy_lots + lots
-        opposite = view.open_sell_lots - position
-        other_net = view.other_net_exposure_nanos
-    else:
-        resulting = view.open_sell_lots - position + lots
-        opposite = position + view.open_buy_lots
-        other_net = -view.other_net_exposure_nanos
-    if rules.max_position is not None and resulting > rules.max_position:
-        return _denial(DenialCode.MAX_POSITION, limits.max_position, rules.quantity(resulting))
-    nanos_per_lot = price * rules.nanos_per_tick_lot
-    gross = view.other_gross_exposure_nanos + (resulting if resulting > opposite else opposite) * nanos_per_lot  # noqa: FURB136 - hot
+def _check_exposure(
+    rules: OrderRules, proposal: Proposal, view: View, furthest: int, gross: int, net: int
+) -> Denial | None:
+    """`furthest`: how far the position can go on the order's side. `gross` and `net`: what the instrument may be worth.
+
+    All three seen in the order's direction, with everything open filled for the worst.
+    """
+    limits = rules.limits
+    if rules.max_position is not None and furthest > rules.max_position:
+        return _denial(DenialCode.MAX_POSITION, limits.max_position, rules.quantity(furthest))
+    gross += view.other_gross_nanos
     if gross > rules.max_gross:
         return _denial(DenialCode.MAX_GROSS_EXPOSURE, limits.max_gross_exposure, gross / NANO)
-    net = other_net + resulting * nanos_per_lot
+    net += view.other_long_nanos if proposal.side == "buy" else -view.other_short_nanos
     if net > rules.max_net:
         return _denial(DenialCode.MAX_NET_EXPOSURE, limits.max_net_exposure, net / NANO)
     return None
-
-
-def _content(proposal: Proposal) -> Content:
-    return (proposal.strategy, proposal.instrument, proposal.side, proposal.lots, proposal.limit_ticks)
 
 
 def _denial(code: DenialCode, limit: float | None, resulting: float | None) -> Denial:

@@ -1,6 +1,7 @@
 """Limits in whole steps and integer 1e-9 of the currency, ready to compare."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 
 from msgspec import Struct
 
@@ -10,11 +11,13 @@ from agents.risk.limits import Limits, OrderLimits, bundle_limits, stricter
 
 _MILLI = 1_000_000
 _SLACK = 1e-9
-_MOST_COMPILED = 256
+_BPS = 10_000
+
+Ratio = tuple[int, int]
 
 
 class OrderRules(Struct, frozen=True, kw_only=True):
-    """The limits of one strategy in one instrument; None: no limit."""
+    """The limits of one strategy in one instrument; None: no limit. Collars are exact parts of a price."""
 
     limits: OrderLimits
     quantity_step: float
@@ -26,6 +29,8 @@ class OrderRules(Struct, frozen=True, kw_only=True):
     max_position: int | None
     max_gross: int
     max_net: int
+    collar: Ratio
+    collar_period: Ratio
     max_age_ns: int
     duplicate_ns: int
     repeated_ns: int
@@ -43,8 +48,8 @@ class RuleBook:
         self._limits = limits
         self._instruments = instruments
         self._plain: dict[tuple[str, str], OrderRules] = {}
-        # The mapping is kept beside what came of it, so that its id is not given to another.
-        self._bundled: dict[tuple[str, str, int], tuple[Mapping[str, float], OrderRules | None]] = {}
+        # The mapping is kept beside what came of it: a pair is traded by one bundle at a time.
+        self._bundled: dict[tuple[str, str], tuple[Mapping[str, float], OrderRules | None]] = {}
 
     def plain(self, strategy: str, instrument: str) -> OrderRules | None:
         """Return the rules of the limits file; None for an unknown instrument."""
@@ -56,12 +61,9 @@ class RuleBook:
 
     def bundled(self, strategy: str, instrument: str, raw: Mapping[str, float]) -> OrderRules | None:
         """Return the rules made stricter by a bundle's limits; None when those can't be understood."""
-        key = (strategy, instrument, id(raw))
-        known = self._bundled.get(key)
-        if known is None:
-            if len(self._bundled) >= _MOST_COMPILED:
-                self._bundled.clear()
-            known = self._bundled[key] = (raw, self._compile(strategy, instrument, raw))
+        known = self._bundled.get((strategy, instrument))
+        if known is None or known[0] is not raw:
+            known = self._bundled[strategy, instrument] = (raw, self._compile(strategy, instrument, raw))
         return known[1]
 
     def _compile(self, strategy: str, instrument: str, raw: Mapping[str, float]) -> OrderRules | None:
@@ -86,11 +88,18 @@ def compile_rules(limits: OrderLimits, instrument: Instrument) -> OrderRules:
         max_position=_at_most(limits.max_position, instrument),
         max_gross=round(limits.max_gross_exposure * NANO),
         max_net=round(limits.max_net_exposure * NANO),
+        collar=_part(limits.price_collar_bps),
+        collar_period=_part(limits.price_collar_period_bps),
         max_age_ns=limits.max_reference_age_ms * _MILLI,
         duplicate_ns=limits.duplicate_window_ms * _MILLI,
         repeated_ns=limits.repeated_execution_window_ms * _MILLI,
         collar_period_ns=limits.price_collar_period_ms * _MILLI,
     )
+
+
+def _part(basis_points: float) -> Ratio:
+    """Return the decimal number that was meant as numerator and denominator: small ones compare fast."""
+    return (Fraction(repr(float(basis_points))) / _BPS).as_integer_ratio()
 
 
 def _at_most(quantity: float | None, instrument: Instrument) -> int | None:

@@ -1,4 +1,7 @@
-"""What the gate remembers of the recent past: sliding windows on the step clock, as values in checkpoints."""
+"""What the gate remembers of the recent past: sliding windows on the step clock, as values in checkpoints.
+
+The clock never goes back. A window is half open: what happened exactly its length ago is out.
+"""
 
 from collections import deque
 
@@ -15,8 +18,10 @@ class RateWindow:
 
     def add(self, now_ns: int) -> None:
         """Count one message."""
-        self._times_ns.append(now_ns)
-        _drop_until(self._times_ns, now_ns - NANO)
+        times_ns, until_ns = self._times_ns, now_ns - NANO
+        times_ns.append(now_ns)
+        while times_ns[0] <= until_ns:
+            times_ns.popleft()
 
     def has_room(self, most: int, now_ns: int) -> bool:
         """Whether fewer than `most` messages lie in the second before now."""
@@ -35,11 +40,16 @@ class Executions:
         self._times_ns = deque(times_ns)
         self.is_latched = is_latched
 
-    def add(self, most: int, window_ns: int, now_ns: int) -> None:
-        """Count one order."""
-        self._times_ns.append(now_ns)
-        _drop_until(self._times_ns, now_ns - window_ns)
-        self.is_latched = self.is_latched or len(self._times_ns) >= most
+    def add(self, most: int, window_ns: int, now_ns: int) -> bool:
+        """Count one order; True when it is the one that latches. A window of 0 counts nothing."""
+        times_ns, until_ns = self._times_ns, now_ns - window_ns
+        times_ns.append(now_ns)
+        while times_ns and times_ns[0] <= until_ns:
+            times_ns.popleft()
+        if self.is_latched or len(times_ns) < most:
+            return False
+        self.is_latched = True
+        return True
 
     def snapshot(self) -> tuple[int, ...]:
         """Return the times, oldest first."""
@@ -68,22 +78,17 @@ class Extremes:
         while lows[0][0] <= until_ns and lows[0] is not newest:
             lows.popleft()
 
-    def furthest_from(self, value: int, since_ns: int) -> int | None:
-        """Return the value after `since_ns` that differs most from `value`; None when there is none so late."""
-        high = low = None
-        for ts_ns, high in self.highs:  # noqa: B007 - the first young enough, nearly always the first
-            if ts_ns > since_ns:
-                break
-        else:
+    def since(self, since_ns: int) -> tuple[int, int] | None:
+        """Return the (lowest, highest) value after `since_ns`; None when there is none so late."""
+        lows, highs = self.lows, self.highs
+        if not lows or lows[-1][0] <= since_ns:  # the newest of all ends both
             return None
-        for ts_ns, low in self.lows:  # noqa: B007
-            if ts_ns > since_ns:
-                break
-        else:
-            return None
-        return high if abs(high - value) >= abs(low - value) else low
+        (low_ns, low), (high_ns, high) = lows[0], highs[0]
+        return (
+            low if low_ns > since_ns else _first(lows, since_ns),
+            high if high_ns > since_ns else _first(highs, since_ns),
+        )
 
 
-def _drop_until(times_ns: deque[int], until_ns: int) -> None:
-    while times_ns and times_ns[0] <= until_ns:
-        times_ns.popleft()
+def _first(values: deque[Stamped], since_ns: int) -> int:
+    return next(value for ts_ns, value in values if ts_ns > since_ns)

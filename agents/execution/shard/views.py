@@ -1,6 +1,7 @@
 """What the shard's books and open orders say of a desk, and what the gate is told when an order is proposed."""
 
 from collections.abc import Iterable
+from math import ceil
 
 from agents.execution.shard.desk import FLAT, Account, Desk
 from agents.execution.shard.orders import OpenOrders
@@ -29,11 +30,11 @@ def account_of(instrument: str, ledger: Ledger, orders: OpenOrders) -> Account:
 def view_of(desk: Desk, desks: Iterable[Desk], *, state: TradingState, bundle: ServingBundle | None) -> View:
     """Return the desk's account and market, and what the shard's other desks are exposed to."""
     account = desk.account
-    gross = net = 0
+    gross = most = least = 0
     for other in desks:
         if other.account is not FLAT and other is not desk:
-            value = _exposure(other)
-            gross, net = gross + abs(value), net + value
+            low, high = _exposure(other)
+            gross, most, least = gross + max(high, -low), most + high, least + low
     return View(
         position_lots=account.position_lots,
         open_buy_lots=account.buy_lots,
@@ -45,16 +46,23 @@ def view_of(desk: Desk, desks: Iterable[Desk], *, state: TradingState, bundle: S
         state=state,
         awaiting_report=desk.is_disputed or account.is_unanswered,
         is_flattening=desk.is_flattening,
-        other_gross_exposure_nanos=gross,
-        other_net_exposure_nanos=net,
+        other_gross_nanos=gross,
+        other_long_nanos=most,
+        other_short_nanos=least,
         bundle_limits=None if bundle is None else bundle.limits,
     )
 
 
-def _exposure(desk: Desk) -> int:
-    """Return the desk's signed value (1e-9), with all open sells or all open buys filled: the larger one."""
-    if (doubled := desk.mark_ticks_doubled) is None:
-        return 0
-    account = desk.account
-    low, high = account.position_lots - account.sell_lots, account.position_lots + account.buy_lots
-    return (high if low + high > 0 else low) * doubled * desk.instrument.nanos_per_tick_lot // 2
+def _exposure(desk: Desk) -> tuple[int, int]:
+    """Return the desk's signed value (1e-9) with all open sells filled, and with all open buys.
+
+    At the mid price; at what the position cost where no price is known.
+    """
+    account, doubled = desk.account, desk.mark_ticks_doubled
+    if doubled is None:
+        doubled = ceil(2 * account.entry_price / desk.instrument.price_step)
+    value = doubled * desk.instrument.nanos_per_tick_lot
+    # Halved away from zero: never a little less than it is.
+    return (account.position_lots - account.sell_lots) * value // 2, -(
+        -(account.position_lots + account.buy_lots) * value // 2
+    )

@@ -35,6 +35,27 @@ CASES: list[tuple[DenialCode | None, dict[str, Any], dict[str, Any], dict[str, A
     (DenialCode.QUANTITY_STEP, {}, {"lots": 0}, {}),
     (DenialCode.QUANTITY_STEP, {}, {"lots": -5}, {}),
     (DenialCode.QUANTITY_STEP, {}, {"lots": 1.5}, {}),
+    (DenialCode.QUANTITY_STEP, {}, {"lots": True}, {}),
+    (DenialCode.QUANTITY_STEP, {}, {"lots": 2**53 + 1}, {}),
+    (DenialCode.QUANTITY_STEP, {}, {"lots": 10**400}, {}),
+    (DenialCode.MAX_ORDER_VALUE, {}, {"lots": 2**53}, {}),
+    (DenialCode.QUANTITY_STEP, {}, {"side": "BUY"}, {}),
+    (DenialCode.PRICE_STEP, {}, {"order_type": "stop"}, {}),
+    (DenialCode.PRICE_STEP, {}, {"order_type": "stop", "limit_ticks": 200}, {}),
+    (DenialCode.PRICE_STEP, {}, LIMIT | {"limit_ticks": 10**400}, {}),
+    (DenialCode.NOT_FINITE, {}, {}, {"position_lots": float("nan")}),
+    (DenialCode.NOT_FINITE, {}, {}, {"position_lots": float("-inf")}),
+    (DenialCode.NOT_FINITE, {}, {}, {"position_lots": None}),
+    (DenialCode.NOT_FINITE, {}, {}, {"position_lots": -(10**400)}),
+    (DenialCode.NOT_FINITE, {}, {}, {"open_buy_lots": float("nan")}),
+    (DenialCode.NOT_FINITE, {}, {}, {"open_sell_lots": -1}),
+    (DenialCode.NOT_FINITE, {}, {}, {"open_orders": None}),
+    (DenialCode.NOT_FINITE, {}, {}, {"other_gross_nanos": float("inf")}),
+    (DenialCode.NOT_FINITE, {}, {}, {"other_gross_nanos": 10**400}),
+    (DenialCode.NOT_FINITE, {}, {}, {"other_long_nanos": float("nan")}),
+    (DenialCode.NOT_FINITE, {}, {}, {"other_long_nanos": 1, "other_short_nanos": 2}),
+    (DenialCode.HALTED, {}, {}, {"state": "paused"}),
+    (DenialCode.HALTED, {}, {"reduce_only": True, "side": "sell"}, {"state": None, "is_flattening": True}),
     (DenialCode.PRICE_STEP, {}, LIMIT, {}),
     (DenialCode.PRICE_STEP, {}, {"limit_ticks": 200}, {}),
     (DenialCode.PRICE_STEP, {}, LIMIT | {"limit_ticks": 200.5}, {}),
@@ -50,9 +71,20 @@ CASES: list[tuple[DenialCode | None, dict[str, Any], dict[str, Any], dict[str, A
     ),
     (DenialCode.NO_REFERENCE, {}, {}, {"bid_ticks": None}),
     (DenialCode.NO_REFERENCE, {}, {}, {"ask_ticks": 0}),
+    (DenialCode.NO_REFERENCE, {}, {}, {"bid_ticks": -1}),
+    (DenialCode.NO_REFERENCE, {}, {}, {"bid_ticks": 202}),
+    (None, {}, {}, {"bid_ticks": 201}),
+    (DenialCode.NO_REFERENCE, {}, {}, {"bid_ticks": float("nan")}),
+    (DenialCode.NO_REFERENCE, {}, {}, {"ask_ticks": float("nan")}),
+    (DenialCode.NO_REFERENCE, {}, {}, {"ask_ticks": float("inf")}),
+    (DenialCode.NO_REFERENCE, {}, {}, {"ask_ticks": 10**400}),
     (DenialCode.NO_REFERENCE, {}, {}, {"reference_ts_ns": None}),
     (None, {"max_reference_age_ms": 10}, {}, {"reference_ts_ns": NOW - 10 * MS}),
     (DenialCode.STALE_REFERENCE, {"max_reference_age_ms": 10}, {}, {"reference_ts_ns": NOW - 10 * MS - 1}),
+    (DenialCode.STALE_REFERENCE, {}, {}, {"reference_ts_ns": NOW + 1}),
+    (DenialCode.STALE_REFERENCE, {}, {}, {"reference_ts_ns": float("nan")}),
+    (None, {"max_reference_age_ms": 0}, {}, {}),
+    (DenialCode.STALE_REFERENCE, {"max_reference_age_ms": 0}, {}, {"reference_ts_ns": NOW - 1}),
     (DenialCode.AWAITING_REPORT, {}, {}, {"awaiting_report": True}),
     (None, {}, {"side": "sell"}, {"awaiting_report": True, "position_lots": 10}),
     (DenialCode.REDUCE_ONLY, {}, {"reduce_only": True}, {}),
@@ -75,15 +107,20 @@ CASES: list[tuple[DenialCode | None, dict[str, Any], dict[str, Any], dict[str, A
     (DenialCode.MAX_POSITION, {"max_position": 0.5}, {}, {"position_lots": 30, "open_buy_lots": 11}),
     (DenialCode.MAX_POSITION, {"max_position": 0.5}, {"side": "sell"}, {"position_lots": -30, "open_sell_lots": 11}),
     (None, {"max_position": 0.5}, {"side": "sell"}, {"position_lots": 90}),
-    (DenialCode.MAX_GROSS_EXPOSURE, {"max_gross_exposure": 100}, {}, {"other_gross_exposure_nanos": 90 * 10**9}),
+    (DenialCode.MAX_GROSS_EXPOSURE, {"max_gross_exposure": 100}, {}, {"other_gross_nanos": 90 * 10**9}),
     (DenialCode.MAX_GROSS_EXPOSURE, {"max_gross_exposure": 100}, {}, {"open_sell_lots": 100}),
-    (DenialCode.MAX_NET_EXPOSURE, {"max_net_exposure": 100}, {}, {"other_net_exposure_nanos": 90 * 10**9}),
-    (None, {"max_net_exposure": 100}, {"side": "sell"}, {"other_net_exposure_nanos": 90 * 10**9}),
+    (DenialCode.MAX_NET_EXPOSURE, {"max_net_exposure": 100}, {}, {"other_long_nanos": 90 * 10**9}),
+    (None, {"max_net_exposure": 100}, {"side": "sell"}, {"other_long_nanos": 90 * 10**9}),
+    (DenialCode.MAX_NET_EXPOSURE, {"max_net_exposure": 100}, {"side": "sell"}, {"other_short_nanos": -90 * 10**9}),
+    (None, {"max_net_exposure": 100}, {}, {"other_short_nanos": -90 * 10**9}),
     (DenialCode.MAX_OPEN_ORDERS, {"max_open_orders": 2}, {}, {"open_orders": 2}),
     (DenialCode.BUNDLE_LIMIT, {}, {}, {"bundle_limits": {"max_order_quantity": 0.09}}),
     (DenialCode.BUNDLE_LIMIT, {}, {}, {"bundle_limits": {"max_position": 0.05}}),
     (DenialCode.BUNDLE_LIMIT, {}, {}, {"bundle_limits": {"max_fun": 1.0}}),
     (DenialCode.BUNDLE_LIMIT, {}, {}, {"bundle_limits": {"max_position": float("nan")}}),
+    (None, {}, {"side": "sell"}, {"position_lots": 10, "bundle_limits": {"max_position": float("nan")}}),
+    (DenialCode.BUNDLE_LIMIT, {}, {"side": "sell"}, {"position_lots": 9, "bundle_limits": {"max_fun": 1.0}}),
+    (DenialCode.UNKNOWN_INSTRUMENT, {}, {"instrument": "DOGE"}, {"bundle_limits": {"max_position": 1.0}}),
     (None, {"max_position": 1}, {}, {"bundle_limits": {"max_position": 5.0}}),
     (DenialCode.MAX_POSITION, {"max_position": 0.05}, {}, {"bundle_limits": {"max_position": 5.0}}),
 ]
@@ -126,7 +163,7 @@ def test_a_denial_says_limit_and_resulting_value() -> None:
 def test_equal_content_within_the_window_is_a_duplicate_and_later_it_is_not() -> None:
     guarded = gate(duplicate_window_ms=100)
     guarded.record(proposal(), TWICE_MID, NOW)
-    fresh = view(reference_ts_ns=NOW + 100 * MS)
+    fresh = view()
     assert code(guarded, proposal(), fresh, NOW + 99 * MS) is DenialCode.DUPLICATE
     assert code(guarded, proposal(lots=11), fresh, NOW + 99 * MS) is None
     assert code(guarded, proposal(), fresh, NOW + 100 * MS) is None
@@ -136,7 +173,7 @@ def test_the_message_rate_denies_beyond_the_limit_and_recovers_at_once() -> None
     guarded = gate(max_messages_per_s=2)
     guarded.record(proposal(), TWICE_MID, NOW)
     guarded.record_cancel(NOW + 500 * MS)
-    fresh = view(reference_ts_ns=NOW + 1_000 * MS)
+    fresh = view()
     assert code(guarded, proposal(), fresh, NOW + 999 * MS) is DenialCode.MESSAGE_RATE
     assert code(guarded, proposal(), fresh, NOW + 1_000 * MS) is None
 
@@ -158,10 +195,34 @@ def test_repeated_execution_latches_until_a_person_releases_it_but_exits_pass() 
 def test_the_collar_over_a_period_looks_at_the_mids_of_orders_within_it() -> None:
     guarded = gate(price_collar_period_bps=100, price_collar_period_ms=1_000)
     guarded.record(proposal(), TWICE_MID, NOW)
-    moved = {"bid_ticks": 205, "ask_ticks": 206, "reference_ts_ns": NOW + 1_000 * MS}
+    moved = {"bid_ticks": 205, "ask_ticks": 206}
     assert code(guarded, proposal(), view(**moved), NOW + 999 * MS) is DenialCode.PRICE_COLLAR_PERIOD
     assert code(guarded, proposal(side="sell"), view(**moved, position_lots=10), NOW + 999 * MS) is None
     assert code(guarded, proposal(), view(**moved), NOW + 1_000 * MS) is None
+
+
+@pytest.mark.parametrize(
+    ("limit_bps", "expected"),
+    [(5_000, None), (4_999, DenialCode.PRICE_COLLAR_PERIOD), (2_600, DenialCode.PRICE_COLLAR_PERIOD)],
+)
+def test_the_collar_over_a_period_is_a_part_of_each_of_its_mids(limit_bps: int, expected: DenialCode | None) -> None:
+    guarded = gate(price_collar_period_bps=limit_bps)
+    for twice_mid in (400, 800):
+        guarded.record(proposal(), twice_mid, NOW)
+    # 200 from both of 400 and 800 by number: 50 % of the one, 25 % of the other.
+    assert code(guarded, proposal(), view(bid_ticks=300, ask_ticks=300)) is expected
+
+
+def test_an_order_sent_while_no_price_was_known_counts_all_the_same() -> None:
+    guarded = gate(max_messages_per_s=1, duplicate_window_ms=100)
+    guarded.record(proposal(), None, NOW)
+    assert code(guarded, proposal(), view()) is DenialCode.DUPLICATE
+    assert code(guarded, proposal(lots=11), view()) is DenialCode.MESSAGE_RATE
+
+
+def test_record_says_which_order_closes_the_throttle() -> None:
+    guarded = gate(max_repeated_executions=2, repeated_execution_window_ms=1_000)
+    assert [guarded.record(proposal(), TWICE_MID, NOW + turn) for turn in range(4)] == [False, True, False, False]
 
 
 def test_check_changes_nothing() -> None:

@@ -97,7 +97,7 @@ class Trading(RuleBasedStateMachine):
             bid_ticks=PRICE - 1,
             ask_ticks=PRICE,
             reference_ts_ns=self.now,
-            other_gross_exposure_nanos=self.other * LOT_NANOS,
+            other_gross_nanos=self.other * LOT_NANOS,
             state=self.state,
         )
         denial = self.gate.check(proposal, view, self.now)
