@@ -301,8 +301,14 @@ def _malformed(proposal: Proposal) -> Denial:
     if any(isinstance(number, float) and not isfinite(number) for number in (lots, limit_ticks)):
         return Denial(code=DenialCode.NOT_FINITE)
     if lots.__class__ is not int or not 0 < lots <= MAX_STEPS or proposal.side not in _SIDES:
-        return Denial(code=DenialCode.QUANTITY_STEP)
-    return Denial(code=DenialCode.PRICE_STEP)
+        return _off_grid(DenialCode.QUANTITY_STEP, lots)
+    return _off_grid(DenialCode.PRICE_STEP, limit_ticks if proposal.order_type == "limit" else None)
+
+
+def _off_grid(code: DenialCode, steps: float | None) -> Denial:
+    if steps is None or not -MAX_STEPS <= steps <= MAX_STEPS:
+        return Denial(code=code)
+    return _denial(code, 1, steps)
 
 
 def _may_flatten(proposal: Proposal, view: View) -> bool:
