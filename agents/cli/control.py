@@ -3,15 +3,19 @@
 What moves bundles is in rollout.py.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 import typer
 
+from agents.cli.alerts import read_alerts
 from agents.cli.options import AsJson, SettingsFile, connect_to, load
+from agents.lifecycle.checkup import alert_line, recent_alerts
 from agents.lifecycle.process import run_async
 from agents.settings import Settings
 from messages import (
+    Alert,
     Bus,
     Flatten,
     Halt,
@@ -101,15 +105,16 @@ def override(
 
 
 def status(settings: SettingsFile = None, as_json: AsJson = False) -> None:
-    """Say what is live, halted and alive."""
+    """Say what is live, halted and alive, and what was told within the last hour."""
     view = run_async(_status(load(settings)))
     if as_json:
         typer.echo(msgspec.json.encode(view))
         return
-    for title, lines in view.items():
+    now_ns = SystemClock().now_ns()
+    for title, entries in view.items():
         typer.echo(f"{title}:")
-        for line in lines or ["none"]:
-            typer.echo(f"  {line}")
+        for entry in entries or ["none"]:
+            typer.echo(f"  {alert_line(entry, now_ns) if isinstance(entry, Alert) else entry}")
 
 
 async def write_control(settings: Settings, *messages: ControlMessage) -> list[int]:
@@ -163,8 +168,13 @@ async def _resume(settings: Settings, who: str, reason: str, scope: str) -> None
         typer.echo(f"cleared {halted.level} of {halted.writer}: {halted.reason}")
 
 
-async def _status(settings: Settings) -> dict[str, list[str]]:
-    fold, heartbeats = await read_control(settings)
+async def _status(settings: Settings) -> dict[str, Sequence[str | Alert]]:
+    bus = connect_to(settings, "operator")
+    try:
+        fold, heartbeats = await read_state(bus)
+        alerts = await read_alerts(bus)
+    finally:
+        await bus.stop()
     now_ns = SystemClock().now_ns()
     return {
         "live": [f"{strategy} {name}: {active.bundle_id}" for (strategy, name), active in sorted(fold.active.items())],
@@ -177,6 +187,7 @@ async def _status(settings: Settings) -> dict[str, list[str]]:
         "agents": [
             f"{beat.agent_id}: {beat.state}, {(now_ns - beat.ts) / 1e9:.1f} s ago" for beat in heartbeats.values()
         ],
+        "alerts": recent_alerts(alerts, now_ns),
     }
 
 

@@ -6,9 +6,10 @@ from importlib.metadata import packages_distributions
 import msgspec
 import typer
 
+from agents.cli.alerts import read_alerts
 from agents.cli.control import read_state
 from agents.cli.options import AsJson, SettingsFile, connect_to, load
-from agents.lifecycle.checkup import judge_agents, judge_halts, judge_lag, judge_letters, judge_shards
+from agents.lifecycle.checkup import judge_agents, judge_alerts, judge_halts, judge_lag, judge_letters, judge_shards
 from agents.lifecycle.process import run_async
 from agents.settings import Settings
 from messages import Bus, DeadLetter, Partition, Refused, SystemClock, TickpilotError, decode
@@ -69,9 +70,13 @@ async def _look_at(bus: Bus, settings: Settings) -> list[Finding]:
     async def letters() -> list[Finding]:
         return judge_letters(await _newest_letters(bus), clock.now_ns())
 
+    async def alerts() -> list[Finding]:
+        return judge_alerts(await read_alerts(bus), clock.now_ns())
+
     return [
         *cluster,
         *await _guarded("agents", state),
+        *await _guarded("alerts", alerts),
         *await _guarded("market", lag),
         *await _guarded("dead-letters", letters),
     ]

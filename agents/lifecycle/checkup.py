@@ -6,13 +6,14 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from messages import DeadLetter, Heartbeat
+from messages import Alert, DeadLetter, Heartbeat
 from messages.bus.checks import Finding
 from messages.control_fold import HaltInForce
 
 SILENT_S = 10.0  # agents tell of themselves every second
 _GONE_S = 24 * 3600.0  # whoever is silent for longer was taken away, or it would have been noticed
-LETTERS_S = 3600.0  # so far back dead letters are of late
+LETTERS_S = ALERTS_S = 3600.0  # so far back dead letters and alerts are of late
+_SEVERITY = {"critical": 0, "warning": 1, "info": 2}
 MAX_LAG = 10_000  # records: seconds of a busy market
 _LATE_MS = 500.0
 _NEEDED = {
@@ -141,6 +142,35 @@ def judge_letters(letters: Sequence[DeadLetter], now_ns: int) -> list[Finding]:
         )
         for topic, count in counts.most_common()
     ]
+
+
+def recent_alerts(alerts: Iterable[Alert], now_ns: int) -> list[Alert]:
+    """Return what was told within the last hour, the most severe first, of those the newest first.
+
+    `alerts` in the order of the topic. Of those with one id the last counts: an end takes the place of its beginning.
+    """
+    newest = {alert.alert_id: alert for alert in alerts}
+    late = [alert for alert in newest.values() if _age_s(alert.ts, now_ns) <= ALERTS_S]
+    return sorted(late, key=lambda alert: (_SEVERITY[alert.severity], -alert.ts))
+
+
+def alert_line(alert: Alert, now_ns: int) -> str:
+    """Return an alert in one line."""
+    return f"{alert.severity} {alert.code} {_duration(_age_s(alert.ts, now_ns))} ago by {alert.agent_id}: {alert.text}"
+
+
+def judge_alerts(alerts: Iterable[Alert], now_ns: int) -> list[Finding]:
+    """Say what agents have told within the hour and not taken back. Halts are judged by themselves."""
+    open_ones = [alert for alert in recent_alerts(alerts, now_ns) if alert.severity != "info"]
+    return [
+        Finding(
+            check=f"alert {alert.code}",
+            level="wrong" if alert.severity == "critical" else "warning",
+            found=alert_line(alert, now_ns).partition(" ")[2],
+            remedy=f"docs/risk.md says what {alert.code} means and how it ends",
+        )
+        for alert in open_ones
+    ] or [Finding(check="alerts", level="ok", found="none of late")]
 
 
 def judge_halts(halts: Iterable[HaltInForce]) -> list[Finding]:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from messages import (
+    Alert,
     ClientState,
     Clock,
     DeadLetter,
@@ -105,6 +106,12 @@ async def test_what_is_wrong_on_a_cluster_is_found(kafka_url: str) -> None:
     await beat("risk-1", 30)
     halt = Halt(scope="portfolio", level="halted", writer="ann", reason="drill", ts=clock.now_ns())
     await say("control", control_key(halt), halt)
+    told: list[tuple[Any, str]] = [("warning", "LOSS_STREAK"), ("critical", "DRAWDOWN")]
+    for severity, code in told:
+        alert = Alert(
+            alert_id=code, ts=clock.now_ns(), agent_id="risk-1", severity=severity, code=code, text="limit=3 value=4"
+        )
+        await say("risk", code, alert)
     letter = DeadLetter(
         topic="market", partition=1, offset=0, reason="no type", agent_id="execution-1", ts=clock.now_ns()
     )
@@ -119,6 +126,8 @@ async def test_what_is_wrong_on_a_cluster_is_found(kafka_url: str) -> None:
     assert findings["shards"]["found"] == "nobody trades 1 of 2"
     assert "portfolio is halted by ann: drill" in findings["halt"]["found"]
     assert "no type" in findings["dead-letters"]["found"]
+    assert (findings["alert DRAWDOWN"]["level"], findings["alert LOSS_STREAK"]["level"]) == ("wrong", "warning")
+    assert "by risk-1: limit=3 value=4" in findings["alert DRAWDOWN"]["found"]
     assert findings["market"]["found"] == "Execution is 1 records behind"
     assert all(finding["remedy"] for finding in findings.values() if finding["level"] == "wrong")
 

@@ -3,13 +3,16 @@
 from typing import Any
 
 from agents.lifecycle.checkup import (
+    alert_line,
     judge_agents,
+    judge_alerts,
     judge_halts,
     judge_lag,
     judge_letters,
     judge_shards,
+    recent_alerts,
 )
-from messages import ClientState, DeadLetter, Heartbeat
+from messages import Alert, ClientState, DeadLetter, Heartbeat
 from messages.bus.checks import Finding
 from messages.control_fold import HaltInForce
 
@@ -110,3 +113,37 @@ def test_every_halt_waits_for_a_person() -> None:
     assert finding.level == "wrong"
     assert "portfolio is halted by ann: drill" in finding.line
     assert "tickpilot resume --scope portfolio" in finding.line
+
+
+def alert(alert_id: str, age_s: float = 60, **fields: Any) -> Alert:
+    known: dict[str, Any] = {"agent_id": "risk-1", "severity": "warning", "code": "LOSS_STREAK", "text": "limit=3"}
+    return Alert(alert_id=alert_id, ts=NOW - round(age_s * SECOND), **(known | fields))
+
+
+def test_alerts_of_the_hour_come_by_severity_and_the_newest_first() -> None:
+    told = [
+        alert("old", age_s=3_700, severity="critical"),
+        alert("a", age_s=500),
+        alert("b", age_s=300, severity="critical", code="DRAWDOWN", text="limit=0.2 value=0.25"),
+        alert("c", age_s=200),
+        alert("d", age_s=100, severity="info", code="LOSS_STREAK_ENDED"),
+        alert("e", age_s=3_599, severity="critical", code="DAILY_LOSS"),
+        alert("ahead", age_s=-5),
+    ]
+    assert [each.alert_id for each in recent_alerts(told, NOW)] == ["b", "e", "ahead", "c", "a", "d"]
+    assert alert_line(told[2], NOW) == "critical DRAWDOWN 5 min ago by risk-1: limit=0.2 value=0.25"
+
+
+def test_an_alert_that_has_ended_needs_nobody_and_a_critical_one_a_person() -> None:
+    begun, ended = alert("a", severity="critical"), alert("a", severity="info", code="LOSS_STREAK_ENDED", age_s=5)
+    assert [finding.level for finding in judge_alerts([begun], NOW)] == ["wrong"]
+    assert [finding.level for finding in judge_alerts([alert("a")], NOW)] == ["warning"]
+    assert (
+        judge_alerts([begun, ended], NOW)
+        == judge_alerts([], NOW)
+        == [Finding(check="alerts", level="ok", found="none of late")]
+    )
+    assert judge_alerts([ended, begun], NOW)[0].line == (
+        "alert LOSS_STREAK: LOSS_STREAK 60.0 s ago by risk-1: limit=3; "
+        "docs/risk.md says what LOSS_STREAK means and how it ends"
+    )
