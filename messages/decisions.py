@@ -65,15 +65,19 @@ class DenialCode(StrEnum):
 
 
 class Denial(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A refused order: the code, and the limit and the value that would have resulted, in the limit's unit."""
+    """A refused order: the code, and the limit and the value that would have resulted, in the limit's unit.
+
+    `is_share`: the limit is the shard's share of the portfolio's.
+    """
 
     code: DenialCode
     limit: InLimitsUnit | None = None
     resulting: InLimitsUnit | None = None
+    is_share: bool = False
 
     def __str__(self) -> str:
         """Return e.g. `MAX_POSITION limit=0.5 resulting=0.6`."""
-        facts = (("limit", self.limit), ("resulting", self.resulting))
+        facts = (("share" if self.is_share else "limit", self.limit), ("resulting", self.resulting))
         return " ".join([self.code.value, *(f"{name}={value:g}" for name, value in facts if value is not None)])
 
 

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from messages import DecisionBatch, LoggedStep, encode
 
-LOGIC_VERSION = 3
+LOGIC_VERSION = 4
 MAX_PENDING_BYTES = 512 * 1024
 MAX_FLUSH_BYTES = 768 * 1024
 _TAIL = b"]}"

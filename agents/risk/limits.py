@@ -6,7 +6,7 @@ bundle's own limits can only make it stricter still, and are denied under a code
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import yaml
@@ -80,7 +80,7 @@ class PortfolioLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_reject_ratio: Fraction = 0.5  # of the last reject_window finished orders: alert
     reject_window: Count = 100
     max_market_age_ms: Milliseconds = 60_000  # an instrument with a position and no market data: alert
-    position_confirmations: Count = 2  # heartbeats in a row of another position than Risk's: reducing, of the instrument
+    position_confirmations: Count = 2  # heartbeats in a row of another position than Risk's: instrument reducing
     max_decision_p99_us: Amount = 50_000.0  # tick in to orders out, of a shard between two heartbeats: alert
     slow_heartbeats: Count = 5  # so many in a row above it
     max_saturated_ratio: Fraction = 0.95  # of a shard's last saturation_window decisions, actions at a bound: alert
@@ -99,6 +99,7 @@ _LARGER_IS_STRICTER = frozenset(
     }
 )
 _FIELDS = OrderLimits.__struct_fields__
+_SomeLimits = TypeVar("_SomeLimits", OrderLimits, OrderLimitChanges)
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,6 +152,16 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return self.defaults
         return msgspec.structs.replace(self.defaults, **_strictest(overrides))
 
+    def within(self, *, gross: float, net: float) -> "Limits":
+        """Return the limits with every exposure limit of orders at most these, in the currency; they may be 0."""
+        caps = {"max_gross_exposure": gross, "max_net_exposure": net}
+        return msgspec.structs.replace(
+            self,
+            defaults=_capped(self.defaults, caps),
+            instruments={name: _capped(changes, caps) for name, changes in self.instruments.items()},
+            strategies={name: _capped(changes, caps) for name, changes in self.strategies.items()},
+        )
+
     def changed(self, changes: Mapping[str, float]) -> "Limits":
         """Return the limits with numbers replaced, as `Limits` messages on `control` carry them.
 
@@ -181,11 +192,16 @@ def bundle_limits(raw: Mapping[str, float], *, where: str = "bundle limits") -> 
 
 def stricter(limits: OrderLimits, changes: OrderLimitChanges) -> OrderLimits:
     """Return `limits` made stricter where `changes` asks for it, never looser."""
-    own = msgspec.convert(msgspec.to_builtins(limits), OrderLimitChanges)
-    return msgspec.structs.replace(limits, **_strictest([own, changes]))
+    return msgspec.structs.replace(limits, **_strictest([limits, changes]))
 
 
-def _strictest(overrides: Iterable[OrderLimitChanges]) -> dict[str, Any]:
+def _capped(limits: _SomeLimits, caps: Mapping[str, float]) -> _SomeLimits:
+    own = {field: getattr(limits, field) for field in caps}
+    lower = {field: min(value, caps[field]) for field, value in own.items() if value is not None}
+    return msgspec.structs.replace(limits, **lower)
+
+
+def _strictest(overrides: Iterable[OrderLimits | OrderLimitChanges]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for changes in overrides:
         for field in _FIELDS:

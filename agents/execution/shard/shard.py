@@ -70,8 +70,8 @@ class Shard:
         }
         self.read = ShardReader(partition=config.partition, partitions=partitions, desks=self._desks)
         self._ledger = Ledger(config.instruments, cash_nanos=cash_nanos)
-        self._switches = Switches(limits)
-        self._gate = Gate(limits, config.instruments)
+        self._switches = Switches(limits, partition=config.partition, partitions=partitions)
+        self._gate = Gate(self._switches.limits(), config.instruments)
         self._open = OpenOrders()
         self._next_seq = 0
         self._age_floor_ns: int | None = None
@@ -268,7 +268,15 @@ class Shard:
         if denial is None:
             return None
         level, risk_alive = self._switches.level(desk), self._switches.risk_alive
-        return named(denial, proposal, desk, level=level, risk_alive=risk_alive, is_blind=self._intakes.is_blind)
+        return named(
+            denial,
+            proposal,
+            desk,
+            level=level,
+            risk_alive=risk_alive,
+            is_blind=self._intakes.is_blind,
+            share=self._switches.share,
+        )
 
     def _state(self, desk: Desk) -> TradingState:
         state = self._switches.state(desk)

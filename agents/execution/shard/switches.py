@@ -1,15 +1,14 @@
 """What `control` and Risk's pulse have switched on a shard: halts, flattening, overrides, limits, and the log's id."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 
-from agents.errors import SettingsError
 from agents.execution.shard.desk import Desk
 from agents.execution.shard.state import ShardState
 from agents.risk.gate import Gate
 from agents.risk.instruments import MAX_STEPS
 from agents.risk.kill_switch import TradingState, trading_state
 from agents.risk.limits import Limits as LimitsFile
+from agents.risk.limits_in_force import LimitsInForce
 from messages.control import ControlMessage, Flatten, Halt, HaltLevel, Limits, LogStarted, Override, Resume
 from messages.control_fold import HaltBook, HaltState
 
@@ -17,14 +16,18 @@ NO_LOG = ""
 
 
 class Switches:
-    """Takes records of `control` in, each once, by offset. `limits` is the file that changes apply to."""
+    """Takes records of `control` in, each once, by offset.
 
-    def __init__(self, limits: LimitsFile) -> None:
+    `limits` is the file that changes apply to; of the portfolio's limits the shard of `partition` has a share.
+    """
+
+    def __init__(self, limits: LimitsFile, *, partition: int, partitions: int) -> None:
         self.control_to = 0
         self.log_id = NO_LOG
         self.risk_alive = False
-        self.changes: dict[str, float] = {}
-        self._limits = limits
+        self._file, self._partition, self._partitions = limits, partition, partitions
+        self._limits = LimitsInForce(limits, partitions=partitions)
+        self.share = self._limits.share(partition)
         self._halts = HaltBook()
         self._flattening: set[str] = set()
 
@@ -41,12 +44,19 @@ class Switches:
     def restore(self, state: ShardState) -> None:
         """Take a checkpoint's switches over."""
         self.control_to, self.log_id, self.risk_alive = state.control_to, state.log_id, state.risk_alive
-        self.changes, self._flattening = dict(state.limit_changes), set(state.flattening)
+        self._flattening = set(state.flattening)
         self._halts = HaltBook.restore(state.halts)
+        self._limits = LimitsInForce(self._file, partitions=self._partitions, changes=state.limit_changes)
+        self.share = self._limits.share(self._partition)
+
+    @property
+    def changes(self) -> dict[str, float]:
+        """What `control` has changed of the limits file, for a checkpoint."""
+        return self._limits.changes
 
     def limits(self) -> LimitsFile:
-        """Return the limits in force."""
-        return self._limits.changed(self.changes) if self.changes else self._limits
+        """Return the limits in force, with the shard's share of the portfolio's."""
+        return self._limits.of_shard(self._partition)
 
     def level(self, desk: Desk) -> HaltLevel | None:
         """Return the strictest Halt in force for the desk."""
@@ -90,10 +100,9 @@ class Switches:
 
     def _change_limits(self, message: Limits, gate: Gate) -> None:
         """An impossible change is void here as everywhere: one bad record must not stop every shard."""
-        changes = self.changes | message.changes
-        with suppress(SettingsError):
-            gate.set_limits(self._limits.changed(changes))
-            self.changes = changes
+        if self._limits.apply(message.changes) is None:
+            self.share = self._limits.share(self._partition)
+            gate.set_limits(self.limits())
 
 
 def _override(message: Override, desks: Mapping[str, Desk]) -> None:
