@@ -14,8 +14,10 @@ from agents.risk.instruments import Instrument
 from agents.venue.answered import Answered
 from agents.venue.book import PaperBook
 from agents.venue.config import VenueConfig
+from agents.venue.latency import latency_of
 from agents.venue.traces import Traces
 from messages import (
+    Adjust,
     Bar,
     Bus,
     Claim,
@@ -70,6 +72,7 @@ class VenueAgent:
     ) -> None:
         self._config, self._bus, self._clock, self._instruments = config, bus, clock, instruments
         self._agent_id = agent_id
+        self._latency = latency_of(config)
         self._control = ControlFold()
         self._answered = Answered()
         self._traces = Traces()
@@ -120,7 +123,7 @@ class VenueAgent:
     async def _begin(self, clients: _Clients) -> None:
         self._control, self._answered = ControlFold(), Answered()
         self._books = [
-            PaperBook(number, self._config, self._instruments, refusal=self._refuse)
+            PaperBook(number, self._config, self._instruments, refusal=self._refuse, latency=self._latency)
             for number in range(self._partitions)
         ]
         await clients.consumer.assign(await self._catch_up(clients))
@@ -137,12 +140,15 @@ class VenueAgent:
         ends = await clients.consumer.end_offsets(everything)
         for record in await read_range(self._bus, {_CONTROL: (begins[_CONTROL], ends[_CONTROL])}):
             await self._fold(clients, record, is_new=False)
+        said: defaultdict[int, list[ExecutionReport]] = defaultdict(list)
         for record in await read_range(self._bus, {p: (begins[p], ends[p]) for p in reports}):
             report = await self._read(clients, record, is_new=False)
             if isinstance(report, ExecutionReport):
                 self._answered.note(report)
+                said[record.partition].append(report)
         positions = {_CONTROL: ends[_CONTROL]}
         for number in numbers:
+            self._books[number].recall(said[number], is_complete=begins[reports[number]] == 0)
             records = await read_range(self._bus, {orders[number]: (begins[orders[number]], ends[orders[number]])})
             messages = await self._read_orders(clients, records, is_new=False)
             # Back to where the oldest open order begins, and as far again: what others took from its quotes matters.
@@ -215,6 +221,9 @@ class VenueAgent:
         message = await self._read(clients, record, is_new=is_new)
         if isinstance(message, ControlMessage):
             self._control.apply(record.offset, message)
+        if isinstance(message, Adjust) and (instrument := self._instruments.get(message.instrument or "")) is not None:
+            for book in self._books:
+                book.positions.adjust(instrument.instrument, instrument.lots(message.quantity) or 0)
 
     async def _read(self, clients: _Clients, record: Record, *, is_new: bool = True) -> object:
         """Return the message, or None when there is none to be read: new ones are then parked."""

@@ -7,10 +7,11 @@ with the market may now be judged otherwise. Then the topic is right: its fills 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from agents.venue.reasons import Reason
 from agents.venue.working import exec_id
 from messages import ExecutionReport, ReportStatus
 
-CLOSED = "closed after a restart: derived again, the order went otherwise than it was reported"
+CLOSED = Reason.CLOSED_AFTER_RESTART.value
 
 
 class _Said(Struct):

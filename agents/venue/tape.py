@@ -1,7 +1,6 @@
 """The recorded market of one partition as the paper venue sees it, and what its own orders have taken from it.
 
-What an order finds depends on the market and on orders *before it on the topic* alone: each taking is kept with both
-offsets, so an order that is judged late finds exactly what it would have found in time.
+Each taking is kept with its market record: an order that is judged late finds what it would have found in time.
 """
 
 from bisect import bisect_right
@@ -25,24 +24,30 @@ class BarMatching(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     half_spread_ticks: Annotated[int, Meta(ge=0)] = 1
 
 
-class Volume:
-    """Volume on offer at one price, over consecutive quotes that show it, and what our orders have taken of it."""
+class Volume(Struct, gc=False):
+    """What our orders have taken of the volume on offer at one price, over consecutive quotes that show it."""
 
-    def __init__(self) -> None:
-        self._takings: list[tuple[int, int, int]] = []
+    total: int = 0
+    newest: int = -1  # offset of the last market record at which something was taken
+    takings: list[tuple[int, int]] | None = None  # most volumes are never touched
 
-    def left(self, displayed_lots: int, order_offset: int, market_offset: int) -> int:
-        """Return what an order still finds: less what orders before it took up to that market record."""
-        taken = sum(lots for order, at, lots in self._takings if order < order_offset and at <= market_offset)
-        own = sum(lots for order, at, lots in self._takings if order == order_offset and at <= market_offset)
-        return max(0, displayed_lots - taken - own)
+    def left(self, displayed_lots: int, market_offset: int) -> int:
+        """Return what is still to be found at a market record; later takings have not happened then."""
+        taken = self.total
+        if self.newest > market_offset:
+            taken = sum(lots for at, lots in self.takings or () if at <= market_offset)
+        return max(0, displayed_lots - taken)
 
-    def take(self, lots: int, order_offset: int, market_offset: int) -> None:
+    def take(self, lots: int, market_offset: int) -> None:
         """Note that an order took `lots` at a market record."""
-        self._takings.append((order_offset, market_offset, lots))
+        if self.takings is None:
+            self.takings = []
+        self.takings.append((market_offset, lots))
+        self.newest = max(self.newest, market_offset)
+        self.total += lots
 
 
-class Touch(Struct, frozen=True):
+class Touch(Struct, frozen=True, gc=False):
     """One side of a quote."""
 
     ticks: int
@@ -50,8 +55,17 @@ class Touch(Struct, frozen=True):
     volume: Volume
 
 
-class Event(Struct, frozen=True, kw_only=True):
-    """One market record: `quote` is (bid, ask) when it can be dealt on, `trades` are prints that resting orders see."""
+class Print(Struct, frozen=True, gc=False):
+    """Volume that traded; `aggressor` None: unknown."""
+
+    ticks: int
+    lots: int
+    aggressor: Side | None
+    volume: Volume
+
+
+class Event(Struct, frozen=True, gc=False):
+    """One market record: `bid` and `ask` when it can be dealt on, `trades` are prints that resting orders see."""
 
     instrument: str
     offset: int
@@ -59,16 +73,7 @@ class Event(Struct, frozen=True, kw_only=True):
     record_ms: int
     bid: Touch | None = None
     ask: Touch | None = None
-    trades: tuple["Print", ...] = ()
-
-
-class Print(Struct, frozen=True):
-    """Volume that traded; `aggressor` None: unknown."""
-
-    ticks: int
-    lots: int
-    aggressor: Side | None
-    volume: Volume
+    trades: tuple[Print, ...] = ()
 
 
 class Tape:
@@ -126,64 +131,54 @@ class Tape:
         return found
 
     def _event(self, record: Record, message: MarketMessage) -> Event:
-        instrument = self._instruments[message.instrument]
-        bid: Touch | None = None
-        ask: Touch | None = None
-        trades: tuple[Print, ...] = ()
+        name, offset, ts_recv, record_ms = message.instrument, record.offset, message.ts_recv, record.timestamp_ms
         if isinstance(message, Quote):
-            bid, ask = self._quote(message, instrument)
-        elif isinstance(message, Trade):
-            trades = _prints(instrument, message.size, (message.price,), message.aggressor)
-        elif isinstance(message, Bar):
-            trades = _prints(instrument, message.volume * self._bars.volume_share, (message.low, message.high), None)
-            bid, ask = self._bar(message, instrument)
-        return Event(
-            instrument=message.instrument,
-            offset=record.offset,
-            ts_recv=message.ts_recv,
-            record_ms=record.timestamp_ms,
-            bid=bid,
-            ask=ask,
-            trades=trades,
-        )
+            bid, ask = self._quote(message)
+            return Event(name, offset, ts_recv, record_ms, bid, ask)
+        instrument = self._instruments[name]
+        if isinstance(message, Trade):
+            ticks, lots = instrument.ticks(message.price), _whole_lots(message.size, instrument)
+            prints = () if ticks is None or lots <= 0 else (Print(ticks, lots, message.aggressor, Volume()),)
+            return Event(name, offset, ts_recv, record_ms, trades=prints)
+        # A bar tells again what quotes have told, and its spread is made up.
+        if isinstance(message, Bar) and name not in self._touches:
+            return self._bar(record, message, instrument)
+        return Event(name, offset, ts_recv, record_ms)
 
-    def _quote(self, quote: Quote, instrument: Instrument) -> tuple[Touch | None, Touch | None]:
+    def _quote(self, quote: Quote) -> tuple[Touch | None, Touch | None]:
+        name = quote.instrument
+        instrument = self._instruments[name]
         bid, ask = instrument.ticks(quote.bid), instrument.ticks(quote.ask)
         # Nobody can deal on a crossed or empty quote as it stands: the next good one counts.
         if bid is None or ask is None or not 0 < bid <= ask:
             return None, None
-        before = self._touches.get(quote.instrument)
-        touches = (
-            _touch(bid, _whole_lots(quote.bid_size, instrument), before and before[0]),
-            _touch(ask, _whole_lots(quote.ask_size, instrument), before and before[1]),
-        )
-        self._touches[quote.instrument] = touches
+        bid_lots, ask_lots = _whole_lots(quote.bid_size, instrument), _whole_lots(quote.ask_size, instrument)
+        # While a price stands, what we took from it stays taken.
+        if (before := self._touches.get(name)) is None:
+            touches = Touch(bid, bid_lots, Volume()), Touch(ask, ask_lots, Volume())
+        else:
+            old_bid, old_ask = before
+            touches = (
+                Touch(bid, bid_lots, old_bid.volume if old_bid.ticks == bid else Volume()),
+                Touch(ask, ask_lots, old_ask.volume if old_ask.ticks == ask else Volume()),
+            )
+        self._touches[name] = touches
         return touches
 
-    def _bar(self, bar: Bar, instrument: Instrument) -> tuple[Touch | None, Touch | None]:
-        close = instrument.ticks(bar.close)
-        if close is None or close <= self._bars.half_spread_ticks:
-            return None, None
+    def _bar(self, record: Record, bar: Bar, instrument: Instrument) -> Event:
+        bid: Touch | None = None
+        ask: Touch | None = None
+        prints: tuple[Print, ...] = ()
+        close, half_spread = instrument.ticks(bar.close), self._bars.half_spread_ticks
         lots = _whole_lots(bar.volume * self._bars.volume_share, instrument)
-        return (
-            Touch(close - self._bars.half_spread_ticks, lots, Volume()),
-            Touch(close + self._bars.half_spread_ticks, lots, Volume()),
-        )
-
-
-def _touch(ticks: int, lots: int, before: Touch | None) -> Touch:
-    """Return a side of the book; while its price stands, what we took from it stays taken."""
-    return Touch(ticks, lots, before.volume if before is not None and before.ticks == ticks else Volume())
-
-
-def _prints(
-    instrument: Instrument, size: float, prices: tuple[float, ...], aggressor: Side | None
-) -> tuple[Print, ...]:
-    lots = _whole_lots(size, instrument)
-    on_grid = [ticks for price in prices if (ticks := instrument.ticks(price)) is not None]
-    # One volume for all prints of a record: a bar's low and high are not traded twice.
-    volume = Volume()
-    return tuple(Print(ticks, lots, aggressor, volume) for ticks in dict.fromkeys(on_grid)) if lots > 0 else ()
+        if bar.low <= min(bar.open, bar.close) and max(bar.open, bar.close) <= bar.high:
+            volume = Volume()  # one for all of the bar: nothing of it trades twice
+            if close is not None and close > half_spread:
+                bid, ask = Touch(close - half_spread, lots, volume), Touch(close + half_spread, lots, volume)
+            if lots > 0:
+                reached = [ticks for price in (bar.low, bar.high) if (ticks := instrument.ticks(price)) is not None]
+                prints = tuple(Print(ticks, lots, None, volume) for ticks in dict.fromkeys(reached))
+        return Event(bar.instrument, record.offset, bar.ts_recv, record.timestamp_ms, bid, ask, prints)
 
 
 def _whole_lots(size: float, instrument: Instrument) -> int:

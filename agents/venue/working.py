@@ -1,15 +1,20 @@
 """One order at the paper venue: from its arrival to its last report. Conservative: what is unsure is no fill.
 
 Takers get the touch of the first good quote at or after their arrival, never more than it shows. Resting orders fill at
-their own price, as makers: when the price goes through it, or when the volume that stood ahead of them has traded.
+their own price, as makers: when the price goes through it, or when the volume that stood ahead of them has traded. The
+rules with examples: docs/paper-venue.md.
 """
 
 import base64
 import hashlib
+from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Literal
 
 from agents.risk.instruments import NANO, Instrument
+from agents.venue.positions import Positions
+from agents.venue.reasons import Reason, reason_text
 from agents.venue.tape import Event, Print, Touch
 from messages import ExecutionReport, Order, ReportStatus
 from messages.reports import OrderPosition
@@ -26,17 +31,27 @@ class Phase(Enum):
 
 
 class WorkingOrder:
-    """An accepted order. `arrival_ns` in the time basis of `ts_recv`."""
+    """An accepted order. `arrival_ns` in the time basis of `ts_recv`; `trade_lag_ns` as in VenueConfig."""
 
-    def __init__(self, order: Order, position: OrderPosition, instrument: Instrument, arrival_ns: int) -> None:
-        self.order, self.position, self._instrument = order, position, instrument
-        self.arrival_ns = arrival_ns
+    def __init__(
+        self,
+        order: Order,
+        position: OrderPosition,
+        instrument: Instrument,
+        positions: Positions,
+        *,
+        arrival_ns: int,
+        trade_lag_ns: int,
+    ) -> None:
+        self.order, self.position, self._positions = order, position, positions
+        self.arrival_ns, self._trade_lag_ns = arrival_ns, trade_lag_ns
         self.phase = Phase.ON_ITS_WAY
+        self.is_buy = order.side == "buy"
         self.last_event: Event | None = None
-        self._is_buy = order.side == "buy"
         self._lots = instrument.lots(order.quantity) or 0
         self._limit = None if order.limit_price is None else instrument.ticks(order.limit_price)
         self._writer = ReportWriter(order, position, instrument, self._lots)
+        self._trades_from_ns = 0
         self._ahead_lots: int | None = None
 
     @property
@@ -48,6 +63,11 @@ class WorkingOrder:
     def resting_ticks(self) -> int | None:
         """The price at which the order rests; None when it doesn't."""
         return self._limit if self.phase is Phase.RESTING else None
+
+    @property
+    def knows_its_place(self) -> bool:
+        """Whether the volume ahead of a resting order is known: until then a quote at its price matters, too."""
+        return self._ahead_lots is not None
 
     def on_event(self, event: Event) -> list[ExecutionReport]:
         """Judge the order against the next market record of its instrument; return what it answers."""
@@ -66,91 +86,101 @@ class WorkingOrder:
         """
         at = event if self.last_event is None or self.last_event.offset < event.offset else self.last_event
         if self.is_done:
-            return [self._writer.write(ReportStatus.CANCEL_REJECTED, at.ts_recv, reason="the order is finished")]
-        return [self._finish(ReportStatus.CANCELED, at.ts_recv)]
+            return [self._writer.write(ReportStatus.CANCEL_REJECTED, at.ts_recv, reason=reason_text(Reason.FINISHED))]
+        return [self._finish(ReportStatus.CANCELED, at)]
 
     def _arrive(self, event: Event, bid: Touch, ask: Touch) -> list[ExecutionReport]:
-        touch = ask if self._is_buy else bid
-        force = self.order.time_in_force
-        found = touch.volume.left(touch.lots, self.position.offset, event.offset) if self._reaches(touch.ticks) else 0
-        if force == "GTX" and self._reaches(touch.ticks):
-            return [self._finish(ReportStatus.REJECTED, event.ts_recv, "post-only order would take")]
+        touch, own = (ask, bid) if self.is_buy else (bid, ask)
+        force, is_reached = self.order.time_in_force, self._reaches(touch.ticks)
+        if force == "GTX" and is_reached:
+            return [self._finish(ReportStatus.REJECTED, event, Reason.POST_ONLY)]
+        most = self._lots if not self.order.reduce_only else min(self._lots, self._reducible(event))
+        if most <= 0:
+            return [self._finish(ReportStatus.REJECTED, event, Reason.REDUCE_ONLY)]
+        found = min(most, touch.volume.left(touch.lots, event.offset)) if is_reached else 0
         if force == "FOK" and found < self._lots:
-            return [self._finish(ReportStatus.EXPIRED, event.ts_recv, f"fill or kill: {found} lots to be had")]
-        reports: list[ExecutionReport] = []
-        if found > 0:
-            reports.append(self._fill(event, min(found, self._lots), touch.ticks, touch, "taker"))
+            return [self._finish(ReportStatus.EXPIRED, event, Reason.FILL_OR_KILL, f"{found} of {self._lots} lots")]
+        reports = [self._fill(event, found, touch.ticks, touch, "taker")] if found > 0 else []
         if self.is_done:
             return reports
         if self.order.order_type == "market" or force in TAKES_ONCE:
-            reports.append(self._finish(ReportStatus.EXPIRED, event.ts_recv, "no more to be had at once"))
-            return reports
+            return [*reports, self._finish(ReportStatus.EXPIRED, event, Reason.NO_MORE_AT_ONCE)]
         self.phase = Phase.RESTING
-        self._look_ahead(bid if self._is_buy else ask)
+        # The trades that made this quote may be told after it: they went to those who were there before.
+        self._trades_from_ns = event.ts_recv + self._trade_lag_ns
+        self._ahead_lots = 0 if self._is_through(own.ticks) else None
+        self._look_ahead(own)
         return reports or [self._writer.write(ReportStatus.NEW, event.ts_recv)]
+
+    def _reducible(self, event: Event) -> int:
+        """Return how many lots would reduce the position; where that isn't known the order is taken at its word."""
+        held = self._positions.at(event)
+        if held is None:
+            return self._lots
+        return -held if self.is_buy else held
 
     def _reaches(self, ticks: int) -> bool:
         """Whether the order may deal at a price."""
-        return self._limit is None or (ticks <= self._limit if self._is_buy else ticks >= self._limit)
+        return self._limit is None or (ticks <= self._limit if self.is_buy else ticks >= self._limit)
 
     def _is_through(self, ticks: int) -> bool:
         """Whether a price is worse for the other side than ours: it would have dealt with us first."""
-        return self._limit is not None and (ticks < self._limit if self._is_buy else ticks > self._limit)
+        return self._limit is not None and (ticks < self._limit if self.is_buy else ticks > self._limit)
 
     def _rest(self, event: Event) -> list[ExecutionReport]:
         reports: list[ExecutionReport] = []
-        for printed in event.trades:
-            if not self.is_done and printed.aggressor != self.order.side:
+        if event.ts_recv >= self._trades_from_ns:
+            for printed in event.trades:
                 reports += self._see_print(event, printed)
         if event.bid is not None and event.ask is not None and not self.is_done:
-            touch, own = (event.ask, event.bid) if self._is_buy else (event.bid, event.ask)
+            touch, own = (event.ask, event.bid) if self.is_buy else (event.bid, event.ask)
             if self._is_through(touch.ticks):
-                found = touch.volume.left(touch.lots, self.position.offset, event.offset)
-                if found > 0 and self._limit is not None:
-                    left = self._writer.leaves_lots
-                    reports.append(self._fill(event, min(found, left), self._limit, touch, "maker"))
+                reports += self._be_hit(event, touch, touch.volume.left(touch.lots, event.offset))
             self._look_ahead(own)
         return reports
 
     def _see_print(self, event: Event, printed: Print) -> list[ExecutionReport]:
-        limit = self._limit
-        if limit is None:
-            return []
-        lots = printed.volume.left(printed.lots, self.position.offset, event.offset)
-        if printed.ticks == limit:
-            if self._ahead_lots is None:
-                return []
+        if printed.aggressor == self.order.side:
+            return []  # it took from the other side of the book
+        lots = printed.volume.left(printed.lots, event.offset)
+        if printed.ticks == self._limit and printed.aggressor is not None and self._ahead_lots is not None:
             passed = min(lots, self._ahead_lots)
             self._ahead_lots -= passed
-            lots -= passed
-        elif not self._is_through(printed.ticks):
-            return []
-        if lots <= 0:
-            return []
-        return [self._fill(event, min(lots, self._writer.leaves_lots), limit, printed, "maker")]
+            return self._be_hit(event, printed, lots - passed)
+        return self._be_hit(event, printed, lots) if self._is_through(printed.ticks) else []
 
     def _look_ahead(self, own: Touch) -> None:
-        """Update the volume ahead from our side's touch: all that it shows at our price, never more than before."""
-        if self._limit is None:
-            return
-        if own.ticks == self._limit:
-            self._ahead_lots = own.lots if self._ahead_lots is None else min(self._ahead_lots, own.lots)
-        elif self._is_through(own.ticks):
-            self._ahead_lots = 0
+        """Learn what stands ahead, once: all that our side shows at our price when it is first seen there.
+
+        When less is shown later we are no further: those who left may have stood behind us, and a trade that took
+        some is told by itself.
+        """
+        if self._ahead_lots is None and own.ticks == self._limit:
+            self._ahead_lots = own.lots
+
+    def _be_hit(self, event: Event, source: Touch | Print, lots: int) -> list[ExecutionReport]:
+        """Fill at our own price up to that many lots, as a maker."""
+        if lots <= 0 or self._limit is None or self.is_done:
+            return []
+        return [self._fill(event, min(lots, self._writer.leaves_lots), self._limit, source, "maker")]
 
     def _fill(
         self, event: Event, lots: int, ticks: int, source: Touch | Print, liquidity: Literal["maker", "taker"]
     ) -> ExecutionReport:
-        source.volume.take(lots, self.position.offset, event.offset)
+        source.volume.take(lots, event.offset)
+        self._positions.fill(self.order.order_id, self.order.instrument, lots if self.is_buy else -lots, event)
         self.last_event = event
         report = self._writer.fill(lots, ticks, event.ts_recv, liquidity)
         if report.status.is_final:
             self.phase = Phase.DONE
         return report
 
-    def _finish(self, status: ReportStatus, ts_event: int, reason: str | None = None) -> ExecutionReport:
+    def _finish(
+        self, status: ReportStatus, event: Event, reason: Reason | None = None, values: str = ""
+    ) -> ExecutionReport:
         self.phase = Phase.DONE
-        return self._writer.write(status, ts_event, reason=reason)
+        text = None if reason is None else reason_text(reason, values)
+        return self._writer.write(status, event.ts_recv, reason=text)
 
 
 def rejection(order: Order, position: OrderPosition, reason: str) -> ExecutionReport:
@@ -181,7 +211,7 @@ class ReportWriter:
         self._order, self._position, self._instrument = order, position, instrument
         self._lots = lots
         self._filled_lots = 0
-        self._tick_lots = 0
+        self._tick_lots = 0  # the sum of price times quantity, in steps
         self._fee_nanos = 0
         self._seq = 0
 
@@ -222,7 +252,7 @@ class ReportWriter:
             status=status,
             report_seq=self._seq,
             cumulative_quantity=instrument.quantity(self._filled_lots),
-            average_price=self._tick_lots / self._filled_lots * instrument.price_step if self._filled_lots else 0.0,
+            average_price=self._average_price() if self._filled_lots else 0.0,
             cumulative_fee=self._fee_nanos / NANO,
             leaves_quantity=instrument.quantity(self.leaves_lots) if is_open else 0.0,
             order=self._position,
@@ -233,6 +263,15 @@ class ReportWriter:
         )
         self._seq += 1
         return report
+
+    def _average_price(self) -> float:
+        numerator, denominator = _exact_ratio(self._instrument.price_step)
+        return self._tick_lots * numerator / (self._filled_lots * denominator)  # whole numbers: rounded once
+
+
+@lru_cache(maxsize=1024)
+def _exact_ratio(step: float) -> tuple[int, int]:
+    return Decimal(repr(step)).as_integer_ratio()
 
 
 def exec_id(order_id: str, report_seq: int) -> str:

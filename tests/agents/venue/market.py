@@ -14,7 +14,7 @@ BTC = Instrument(instrument="BTC", price_step=1.0, quantity_step=1.0, taker_fee_
 ETH = Instrument(instrument="ETH", price_step=0.1, quantity_step=1.0)
 INSTRUMENTS = {"BTC": BTC, "ETH": ETH}
 MS = 1_000_000
-CONFIG = VenueConfig(latency_ns=5 * MS)
+CONFIG = VenueConfig(latency_ns=5 * MS, trade_lag_ns=0)
 Ordered = tuple[Record, OrderMessage]
 Ticked = tuple[Record, MarketMessage]
 

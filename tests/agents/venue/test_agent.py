@@ -252,17 +252,20 @@ async def test_a_restart_with_nothing_new_says_nothing(world: World) -> None:
 async def test_after_a_halt_new_orders_are_rejected_but_flattening_ones_pass(world: World) -> None:
     await world.start_venue()
     await world.tick(0, quoted(0))
-    await world.control(Halt(scope="portfolio", level="halted", writer="ann", reason="r", ts=0))
     await world.order(order(0, 0, **at_home(0)))
-    await world.order(order(1, 0, reduce_only=True, **at_home(0)))
-    await world.control(Flatten(scope="portfolio", on=True, who="ann", reason="r", ts=0))
-    await world.order(order(2, 0, reduce_only=True, **at_home(0)))
     await world.tick(6, quoted(6))
+    await world.control(Halt(scope="portfolio", level="halted", writer="ann", reason="r", ts=0))
+    await world.order(order(1, 1, **at_home(1)))
+    await world.order(order(2, 1, reduce_only=True, side="sell", **at_home(1)))
+    await world.control(Flatten(scope="portfolio", on=True, who="ann", reason="r", ts=0))
+    await world.order(order(3, 1, reduce_only=True, side="sell", **at_home(1)))
+    await world.tick(12, quoted(12))
     reports = await world.reports()
     assert [(r.order_id, r.status.value) for r in reports] == [
-        ("o0", "rejected"),
+        ("o0", "filled"),
         ("o1", "rejected"),
-        ("o2", "filled"),
+        ("o2", "rejected"),
+        ("o3", "filled"),
     ]
 
 
@@ -270,7 +273,7 @@ async def test_bad_market_records_are_passed_over(world: World) -> None:
     await world.start_venue()
     await world.tick(0, quoted(0))
     await world.publish("market", "BTC", b"{broken")
-    await world.order(order(0, 1, **at_home(1)))
-    await world.order(order(1, 0, **at_home(0)))
+    await world.order(order(0, 0, **at_home(0)))
+    await world.order(order(1, 1, **at_home(1)))
     await world.tick(6, quoted(6))
-    assert [(r.order_id, r.status.value) for r in await world.reports()] == [("o0", "rejected"), ("o1", "filled")]
+    assert [(r.order_id, r.status.value) for r in await world.reports()] == [("o1", "rejected"), ("o0", "filled")]
