@@ -28,7 +28,7 @@ def settings(tmp_path: Path, kafka_url: str) -> Path:
 
     async def create() -> None:
         bus = connect(kafka_url, prefix=prefix)
-        await bus.create_topics([TOPICS[name] for name in ("control", "status")], shards=1)
+        await bus.create_topics([TOPICS[name] for name in ("control", "status", "risk")], shards=1)
         await bus.stop()
 
     asyncio.run(create())

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from agents.risk.gate import Gate, Proposal, View
-from agents.risk.instruments import Instrument
+from agents.risk.instruments import NANO, Instrument
 from agents.risk.kill_switch import TradingState
 from agents.risk.limits import Limits
 from messages import Denial, DenialCode
@@ -139,4 +139,7 @@ def _view(chance: random.Random) -> View:
         open_buy_lots=chance.randint(0, 1_000),
         open_sell_lots=chance.randint(0, 1_000),
         open_orders=chance.randint(0, 8),
+        other_gross_nanos=200_000 * NANO,
+        other_long_nanos=100_000 * NANO,
+        other_short_nanos=-50_000 * NANO,
     )
