@@ -1,124 +1,16 @@
 """The Risk agent on the in-memory bus: snapshots, halts that latch, and the same books after a restart."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Struct
 
-from agents.risk.agent import RiskAgent
 from agents.risk.config import RiskConfig
 from agents.risk.limits import Limits
-from messages import (
-    TOPICS,
-    Adjust,
-    Alert,
-    Halt,
-    Heartbeat,
-    NewRecord,
-    Quote,
-    Resume,
-    RiskSnapshot,
-    VirtualClock,
-    control_key,
-    decode,
-    encode,
-)
+from messages import Adjust, Heartbeat, Quote, Resume
 from messages import Limits as LimitsMessage
-from messages.bus.memory.broker import MemoryBroker
-from messages.bus.reading import read_all
-from messages.control import ControlMessage
-from messages.reports import OrderPosition
-from tests.agents.risk.market import INSTRUMENTS, NOW, report
-
-LIMITS = Limits.convert({"portfolio": {"max_drawdown": 0.1, "max_daily_loss": 1e6}})
-
-
-class World:
-    def __init__(self) -> None:
-        self.clock = VirtualClock(NOW)
-        self.broker = MemoryBroker(clock=self.clock)
-        self.bus = self.broker.connect("test")
-        self.risk: RiskAgent | None = None
-        self._running: asyncio.Task[None] | None = None
-        self._orders = 0
-
-    async def open(self) -> None:
-        await self.bus.create_topics(TOPICS.values(), shards=2)
-
-    async def start_risk(self, limits: Limits = LIMITS) -> RiskAgent:
-        self.risk = RiskAgent(
-            config=RiskConfig(),
-            bus=self.broker.connect("risk"),
-            clock=self.clock,
-            instruments=INSTRUMENTS,
-            limits=limits,
-            cash=1_000.0,
-        )
-        await self.risk.start()
-        self._running = asyncio.create_task(self.risk.run())
-        await self.broker.settle()
-        return self.risk
-
-    async def stop_risk(self) -> None:
-        if self.risk is not None and self._running is not None:
-            await self.risk.stop()
-            await self._running
-        self.risk = None
-
-    async def wait(self, seconds: int = 1) -> None:
-        for _ in range(seconds):
-            self.clock.set(self.clock.now_ns() + 1_000_000_000)
-            await self.broker.settle()
-
-    async def fill(self, side: str, quantity: float, price: float, **changes: Any) -> None:
-        self._orders += 1
-        message = report(
-            order_id=f"o{self._orders}",
-            side=side,
-            cumulative_quantity=quantity,
-            average_price=price,
-            order=OrderPosition(partition=0, offset=self._orders),
-            **changes,
-        )
-        await self.publish("reports", message.instrument, message)
-
-    async def quote(self, mid: float) -> None:
-        message = Quote(
-            instrument="BTC", ts_recv=self.clock.now_ns(), bid=mid - 0.5, bid_size=1, ask=mid + 0.5, ask_size=1
-        )
-        await self.publish("market", "BTC", message)
-        self.clock.set(self.clock.now_ns() + RiskConfig().market_interval_ms * 1_000_000)
-        await self.broker.settle()
-
-    async def control(self, message: ControlMessage) -> int:
-        return await self.publish("control", control_key(message), message)
-
-    async def publish(self, topic: str, key: str, message: Struct) -> int:
-        return await self.publish_bytes(topic, key, encode(message))
-
-    async def publish_bytes(self, topic: str, key: str, value: bytes) -> int:
-        producer = await self.bus.producer()
-        offset = await producer.publish(topic, NewRecord(key=key.encode(), value=value))
-        await self.broker.settle()
-        return offset
-
-    async def said(self, topic: str) -> list[Any]:
-        records, _ = await read_all(self.bus, [topic])
-        return [decode(topic, record.value) for record in records]
-
-    async def halts(self) -> list[tuple[int, Halt]]:
-        records, _ = await read_all(self.bus, ["control"])
-        decoded = [(record.offset, decode("control", record.value)) for record in records]
-        return [(offset, message) for offset, message in decoded if isinstance(message, Halt)]
-
-    async def snapshots(self) -> list[RiskSnapshot]:
-        return [message for message in await self.said("risk") if isinstance(message, RiskSnapshot)]
-
-    async def alerts(self) -> list[Alert]:
-        return [message for message in await self.said("risk") if isinstance(message, Alert)]
+from tests.agents.risk.market import NOW
+from tests.agents.risk.world import World
 
 
 @pytest.fixture
