@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 from msgspec import Struct
 
@@ -107,25 +108,35 @@ def make_bundle(
     key: SigningKey,
     decide_every: int = 6,
     instruments: tuple[str, ...] = INSTRUMENTS,
+    strategy: str = STRATEGY,
+    resting_ticks: int | None = None,
 ) -> Announced:
-    """Export a policy that goes with a queue imbalance beyond `enter`, sign it and put it into the registry."""
+    """Export a policy that goes with a queue imbalance beyond `enter`, sign it and put it into the registry.
+
+    With `resting_ticks` its orders are GTC, so far inside the spread.
+    """
+    actions = ActionMapping(kind="levels", max_position=1.0, decide_every=decide_every)
+    if resting_ticks is not None:
+        actions = msgspec.structs.replace(
+            actions, order_type="limit", time_in_force="GTC", limit_offset_ticks=resting_ticks
+        )
     directory = export_module(
         _imbalance_policy(enter),
         out_dir=home / "models",
         obs_shape=(EnvironmentConfig().features.size,),
         algo="imbalance",
-        strategy=STRATEGY,
+        strategy=strategy,
         instruments=instruments,
         features=EnvironmentConfig().features,
-        actions=ActionMapping(kind="levels", max_position=1.0, decide_every=decide_every),
+        actions=actions,
         sequence=sequence,
         created=CREATED,
         key=key,
-        run_name=f"imbalance-{sequence}-{decide_every}",
+        run_name=f"{strategy}-{sequence}-{decide_every}",
     )
     files = read_files(str(directory))
     uri = Registry((home / "registry").as_uri()).put(files)
-    return _announced(uri, files, sequence)
+    return _announced(uri, files, sequence, strategy)
 
 
 def _imbalance_policy(enter: float) -> Any:
@@ -167,7 +178,7 @@ def unsigned(home: Path, *, sequence: int, key: SigningKey) -> Announced:
     return good
 
 
-def _announced(uri: str, files: dict[str, bytes], sequence: int) -> Announced:
+def _announced(uri: str, files: dict[str, bytes], sequence: int, strategy: str) -> Announced:
     digest = hashlib.sha256(files[MANIFEST_NAME]).hexdigest()
     identity = bundle_id(decode_manifest(files[MANIFEST_NAME]))
     return Announced(
@@ -177,7 +188,7 @@ def _announced(uri: str, files: dict[str, bytes], sequence: int) -> Announced:
         announcement={
             "type": "BundleReady",
             "bundle_id": identity,
-            "strategy": STRATEGY,
+            "strategy": strategy,
             "uri": uri,
             "sha256": digest,
             "sequence": sequence,
