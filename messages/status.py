@@ -77,6 +77,7 @@ class ShardStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
     instrument, flat ones left out. `gross_share`, `net_share`: the part of the portfolio's exposure limits that its
     gate enforces; `gross_used`, `net_used`: its exposure with all open orders filled. Since the last heartbeat:
     `decisions`, of them `saturated` with an action at its bounds, and `decision_p99_us`, tick in to orders out.
+    `throttled`: instruments whose repeated-execution throttle has closed, until a Halt takes its place.
     """
 
     partition: PartitionIndex
@@ -90,6 +91,7 @@ class ShardStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
     decisions: Count = 0
     saturated: Count = 0
     decision_p99_us: Microseconds | None = None
+    throttled: tuple[Name, ...] = ()
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

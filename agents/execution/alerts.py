@@ -1,13 +1,14 @@
 """What a shard, or a replica, tells people: Alerts, of facts that the core found."""
 
 from agents.execution.shard.intake import Turn
-from agents.execution.shard.notices import Disputed, FellBack, Notice, Unanswered
+from agents.execution.shard.notices import Disputed, FellBack, Notice, Throttled, Unanswered
 from messages import Alert
 
 BEGUN, ENDED = "BAD_INPUT", "INPUT_GOOD_AGAIN"
 FELL_BACK = "POLICY_FALLBACK"
 UNANSWERED, ANSWERED = "ORDER_UNANSWERED", "ORDER_ANSWERED"
 DISPUTED = "REPORT_DISPUTED"
+THROTTLED = "REPEATED_EXECUTION"
 RISK_MISSED, RISK_BACK = "RISK_HEARTBEAT_MISSED", "RISK_HEARTBEAT_BACK"
 
 
@@ -22,6 +23,8 @@ def alert_of(notice: Notice, partition: int, agent_id: str) -> Alert:
             return _unanswered(notice, agent_id)
         case Disputed():
             return _disputed(notice, agent_id)
+        case Throttled():
+            return _throttled(notice, agent_id)
 
 
 def risk_alert(*, alive: bool, timeout_ms: int, agent_id: str, at_ns: int) -> Alert:
@@ -101,6 +104,24 @@ def _unanswered(order: Unanswered, agent_id: str) -> Alert:
         code=UNANSWERED if order.has_begun else ANSWERED,
         text=text,
         instrument=order.instrument,
+    )
+
+
+def _throttled(throttled: Throttled, agent_id: str) -> Alert:
+    scope = f"instrument:{throttled.instrument}"
+    return Alert(
+        alert_id=f"throttled/{throttled.order_id}",
+        ts=throttled.at_ns,
+        agent_id=agent_id,
+        severity="critical",
+        code=THROTTLED,
+        text=(
+            f"{throttled.strategy} {throttled.instrument}: {throttled.orders} orders within {throttled.window_ms} ms "
+            "have closed the repeated-execution throttle: only exits pass, others are denied REPEATED_EXECUTION. Risk "
+            f"halts the instrument; when you know why there were so many: `tickpilot resume --scope {scope}`. If no "
+            f"Halt has come: `tickpilot halt --scope {scope}` first"
+        ),
+        instrument=throttled.instrument,
     )
 
 

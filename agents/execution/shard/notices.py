@@ -7,7 +7,8 @@ from msgspec import Struct
 
 from agents.execution.shard.desk import Desk
 from agents.execution.shard.intake import Turn
-from messages import Cancel
+from agents.risk.limits import OrderLimits
+from messages import Cancel, Order
 
 
 class FellBack(Struct, frozen=True, kw_only=True):
@@ -45,7 +46,18 @@ class Disputed(Struct, frozen=True, kw_only=True):
     at_ns: int
 
 
-Notice = Turn | FellBack | Unanswered | Disputed
+class Throttled(Struct, frozen=True, kw_only=True):
+    """The repeated-execution throttle has closed: `orders` within `window_ms`, the last of them `order_id`."""
+
+    instrument: str
+    strategy: str
+    order_id: str
+    orders: int
+    window_ms: int
+    at_ns: int
+
+
+Notice = Turn | FellBack | Unanswered | Disputed | Throttled
 
 
 def fell_back(desk: Desk, failed: str, errors: int, offset: int, now_ns: int) -> FellBack:
@@ -65,4 +77,16 @@ def unanswered(cancel: Cancel, timeout_ms: int, now_ns: int) -> Unanswered:
     """Return the notice of an order whose cancel is asked for because the venue is silent."""
     return Unanswered(
         instrument=cancel.instrument, order_id=cancel.order_id, has_begun=True, timeout_ms=timeout_ms, at_ns=now_ns
+    )
+
+
+def throttled(order: Order, limits: OrderLimits, now_ns: int) -> Throttled:
+    """Return the notice of the order that has closed the repeated-execution throttle."""
+    return Throttled(
+        instrument=order.instrument,
+        strategy=order.strategy,
+        order_id=order.order_id,
+        orders=limits.max_repeated_executions,
+        window_ms=limits.repeated_execution_window_ms,
+        at_ns=now_ns,
     )

@@ -12,7 +12,7 @@ from agents.execution.shard.booking import book
 from agents.execution.shard.desk import Desk, Tick, count, new_desk, take_in
 from agents.execution.shard.inputs import apply_input
 from agents.execution.shard.intake import Intakes
-from agents.execution.shard.notices import Notice, fell_back, unanswered
+from agents.execution.shard.notices import Notice, fell_back, throttled, unanswered
 from agents.execution.shard.orders import NO_ANSWER, OpenOrders, cancel_reason, new_cancel, new_order, proposal_of
 from agents.execution.shard.reasons import named
 from agents.execution.shard.records import ShardReader
@@ -103,6 +103,11 @@ class Shard:
     def ledger(self) -> Ledger:
         """The shard's books."""
         return self._ledger
+
+    @property
+    def throttled(self) -> tuple[str, ...]:
+        """The instruments whose repeated-execution throttle has closed, and no Halt has taken its place yet."""
+        return tuple(name for name, desk in self._desks.items() if self._gate.is_latched(desk.strategy, name))
 
     def take_notices(self) -> list[Notice]:
         """Return, once, what people should know since the last call."""
@@ -326,7 +331,9 @@ class Shard:
         desk.orders_of_source = desk.orders_of_source + 1 if desk.source == order.source.offset else 1
         desk.source = order.source.offset
         self._open.add(order, proposal.lots, now_ns)
-        self._gate.record(proposal, desk.mark_ticks_doubled, now_ns)
+        if self._gate.record(proposal, desk.mark_ticks_doubled, now_ns):
+            limits = self._switches.limits().for_pair(desk.strategy, order.instrument)
+            self._notices.append(throttled(order, limits, now_ns))
         self._renew_account(order.instrument)
 
     def _renew_account(self, instrument: str) -> None:

@@ -81,14 +81,11 @@ class Switches:
         match message:
             case LogStarted(log_id=log_id):
                 self.log_id = log_id
-            case Halt():
-                self._halts.apply(offset, message)
-            case Resume():
+            case Halt() | Resume():
                 self._halts.apply(offset, message)
                 for name, desk in desks.items():
                     if message.scope in {"portfolio", f"strategy:{desk.strategy}", f"instrument:{name}"}:
-                        gate.release(desk.strategy, name)
-                        desk.is_disputed = False
+                        _unlatch(message, desk, gate)
             case Limits():
                 self._change_limits(message, gate)
             case Flatten(scope=scope, on=on):
@@ -103,6 +100,14 @@ class Switches:
         if self._limits.apply(message.changes) is None:
             self.share = self._limits.share(self._partition)
             gate.set_limits(self.limits())
+
+
+def _unlatch(message: Halt | Resume, desk: Desk, gate: Gate) -> None:
+    """A Halt bars what a closed throttle does, and takes its place: who clears it, by its offset, has looked since."""
+    if isinstance(message, Halt):
+        gate.release(desk.strategy, desk.instrument.instrument)
+    else:
+        desk.is_disputed = False
 
 
 def _override(message: Override, desks: Mapping[str, Desk]) -> None:

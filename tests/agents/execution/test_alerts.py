@@ -14,6 +14,7 @@ CODES = {
     alerts.UNANSWERED,
     alerts.ANSWERED,
     alerts.DISPUTED,
+    alerts.THROTTLED,
     alerts.RISK_MISSED,
     alerts.RISK_BACK,
 }
@@ -33,6 +34,7 @@ def test_the_denials_that_it_names_exist() -> None:
         DenialCode.POLICY_ERROR,
         DenialCode.AWAITING_REPORT,
         DenialCode.REPORT_DISPUTED,
+        DenialCode.REPEATED_EXECUTION,
         DenialCode.RISK_AWAY,
         DenialCode.BAD_INPUT,
         DenialCode.REDUCE_ONLY,
