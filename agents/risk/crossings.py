@@ -20,6 +20,7 @@ _LASTING = frozenset(
         "POSITION_DISAGREEMENT",
         "DECISION_LATENCY",
         "ACTION_SATURATION",
+        "REPEATED_EXECUTION",
     }
 )
 _ENDED = "_ENDED"

@@ -74,6 +74,7 @@ class ExecutionCheck:
         self._slow: dict[int, tuple[int, float]] = {}
         self._counted: dict[int, tuple[int, int]] = {}
         self._saturated: dict[int, Breach] = {}
+        self._throttled: dict[int, tuple[str, ...]] = {}
 
     def begin(self, reports_from: Mapping[int, int], control_from: int) -> None:
         """Compare nothing from before these offsets: what moved a position then is in the books, not told here."""
@@ -89,6 +90,7 @@ class ExecutionCheck:
         """Take in a heartbeat."""
         for status in beat.shards:
             self._waiting[status.partition] = status
+            self._throttled[status.partition] = status.throttled
             self._judge_latency(status)
             self._judge_saturation(status)
 
@@ -168,3 +170,11 @@ class ExecutionCheck:
                     shard=shard,
                 )
         yield from self._saturated.values()
+        for shard, names in sorted(self._throttled.items()):
+            for name in names:
+                yield Breach(
+                    code="REPEATED_EXECUTION",
+                    text=f"{name}: too many orders in too short a time, shard {shard} lets only exits pass; look why",
+                    level="halted",
+                    instrument=name,
+                )

@@ -98,6 +98,14 @@ async def act_freely(world: World) -> None:
         await world.beat(decisions=50, saturated=5)
 
 
+async def send_too_many_orders(world: World) -> None:
+    await world.beat(throttled=("BTC",))
+
+
+async def be_halted(world: World) -> None:
+    await world.beat(throttled=())
+
+
 class Case(NamedTuple):
     code: str
     limits: dict[str, float]
@@ -119,6 +127,7 @@ CASES = [
     Case(
         "ACTION_SATURATION", {"max_saturated_ratio": 0.9, "saturation_window": 100}, act_at_the_bounds, act_freely, None
     ),
+    Case("REPEATED_EXECUTION", {}, send_too_many_orders, be_halted, ("instrument:BTC", "halted")),
 ]
 
 

@@ -159,3 +159,12 @@ def test_actions_at_their_bounds_are_judged_over_a_full_window() -> None:
     assert books.hear(decisions=60, saturated=60) == ["ACTION_SATURATION"]
     assert books.hear(decisions=60) == ["ACTION_SATURATION"]
     assert books.hear(decisions=60) == []
+
+
+def test_a_closed_throttle_halts_its_instrument_until_a_halt_has_taken_its_place() -> None:
+    books = Books()
+    assert books.hear() == []
+    assert books.hear(throttled=("BTC",)) == ["REPEATED_EXECUTION"]
+    (breach,) = books.check.breaches()
+    assert (breach.level, breach.scope) == ("halted", "instrument:BTC")
+    assert books.hear() == []
