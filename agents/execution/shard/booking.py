@@ -1,13 +1,19 @@
-"""A report, booked: position, open orders, account, and what people should know of it. Changes what it is given."""
+"""A report, or a correction by hand, booked: position, open orders, account, and what people should know of it.
+
+Changes what it is given.
+"""
 
 from collections.abc import Iterator
+from contextlib import suppress
+
+from msgspec.structs import replace
 
 from agents.execution.shard.desk import Desk
 from agents.execution.shard.notices import Disputed, Notice, Unanswered
 from agents.execution.shard.orders import OpenOrders
 from agents.execution.shard.views import account_of
 from agents.risk.ledger import BadReport, Ledger
-from messages import ExecutionReport
+from messages import Adjust, ExecutionReport
 
 
 def book(
@@ -32,6 +38,22 @@ def book(
             instrument=name, order_id=report.order_id, has_begun=False, timeout_ms=timeout_ms, at_ns=now_ns
         )
     orders.apply(report, desk.instrument)
+    _renew(desk, before, ledger, orders, now_ns)
+
+
+def correct(adjust: Adjust, desk: Desk, ledger: Ledger, orders: OpenOrders, *, now_ns: int) -> None:
+    """Apply a correction of the desk's position by hand; cash is the portfolio's, and Risk keeps that.
+
+    One that can't be booked is void, and Risk tells people.
+    """
+    before = ledger.position_lots(desk.instrument.instrument)
+    with suppress(BadReport):
+        ledger.apply_adjust(replace(adjust, cash=0.0))
+    _renew(desk, before, ledger, orders, now_ns)
+
+
+def _renew(desk: Desk, before: int, ledger: Ledger, orders: OpenOrders, now_ns: int) -> None:
+    name = desk.instrument.instrument
     desk.account = account_of(name, ledger, orders)
     if (after := ledger.position_lots(name)) != before and (before == 0 or after * before < 0):
         desk.held_since_ns = now_ns

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from agents.execution.errors import StepOutOfTurn
 from agents.execution.shard import hot_path, shadow
-from agents.execution.shard.booking import book
+from agents.execution.shard.booking import book, correct
 from agents.execution.shard.desk import Desk, Tick, count, new_desk, take_in
 from agents.execution.shard.inputs import apply_input
 from agents.execution.shard.intake import Intakes
@@ -25,6 +25,7 @@ from agents.risk.kill_switch import TradingState
 from agents.risk.ledger import Ledger
 from agents.risk.limits import Limits as LimitsFile
 from messages import (
+    Adjust,
     Bar,
     Cancel,
     Checkpoint,
@@ -39,6 +40,7 @@ from messages import (
     Trade,
 )
 from messages.control_fold import ActiveBundle
+from messages.decisions import ControlApplied, StepInput
 
 _MS = 1_000_000
 
@@ -208,6 +210,7 @@ class Shard:
                 f"market_to={self.market_to} clock_ns={self.clock_ns}",
             )
         for applied in step.inputs:
+            self._correct(applied, step.clock_ns)
             apply_input(applied, self._desks, self._switches, self._gate)
         for record in reports:
             self._apply_report(record, step.clock_ns)
@@ -348,6 +351,14 @@ class Shard:
         self._notices += book(
             message, self._desks[message.instrument], self._ledger, self._open, timeout_ms=timeout_ms, now_ns=now_ns
         )
+
+    def _correct(self, applied: StepInput, now_ns: int) -> None:
+        """Book a correction by hand, once: as other records of `control` it may come again."""
+        if not isinstance(applied, ControlApplied) or applied.offset < self.control_to:
+            return
+        adjust = applied.message
+        if isinstance(adjust, Adjust) and (desk := self._desks.get(adjust.instrument or "")) is not None:
+            correct(adjust, desk, self._ledger, self._open, now_ns=now_ns)
 
     def refill(self, records: Iterable[Record]) -> None:
         """Put ticks from before the checkpoint back into the rings."""
