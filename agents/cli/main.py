@@ -5,7 +5,20 @@ import sys
 
 import typer
 
-from agents.cli import bundle, bundle_bench, control, demo, doctor, explain, replay, rollout, run, schema, topics
+from agents.cli import (
+    bundle,
+    bundle_bench,
+    control,
+    demo,
+    doctor,
+    explain,
+    replay,
+    report,
+    rollout,
+    run,
+    schema,
+    topics,
+)
 from messages import TickpilotError
 
 app = typer.Typer(
@@ -20,6 +33,7 @@ app.command("run")(run.run)
 app.command("init")(run.init)
 app.command("record")(replay.record)
 app.command("replay")(replay.replay)
+app.command("report")(report.report)
 app.command("explain")(explain.explain_command)
 app.command("halt")(control.halt)
 app.command("resume")(control.resume)

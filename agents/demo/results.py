@@ -84,6 +84,7 @@ def _report(run: DemoRun, replayed: Replayed | None, seconds: float) -> Summary:
         cash=settings.cash,
         decision_ns=run.decision_ns,
         labels=labels,
+        limits=settings.limits.portfolio,
     )
     path = write_report(run.home / REPORT, summary, series, title="tickpilot demo")
     return msgspec.structs.replace(summary, report=str(path))

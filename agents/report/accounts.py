@@ -39,13 +39,16 @@ class Activation(NamedTuple):
 class Accounts(Struct, frozen=True, kw_only=True):
     """What the books say. Money in 1e-9 of the currency.
 
-    `mids` and `equity` are (ns, value) at each good quote and at each mark; `order_states` counts orders by the status
-    of their last report. `pnl_nanos` by bundle adds up to `total_nanos` exactly; NO_BUNDLE is in it when something was
-    earned or lost without an active bundle.
+    `mids` and `equity` are (ns, value) at each good quote and at each mark; `gross` and `net` are the exposures at the
+    times of `equity`: positions at their marks. `order_states` counts orders by the status of their last report.
+    `pnl_nanos` by bundle adds up to `total_nanos` exactly; NO_BUNDLE is in it when something was earned or lost without
+    an active bundle.
     """
 
     mids: Mapping[str, tuple[list[int], list[float]]]
     equity: tuple[list[int], list[int]]
+    gross: list[int]
+    net: list[int]
     trades: Mapping[str, list[Traded]]
     activations: list[Activation]
     pnl_nanos: Mapping[str, int]
@@ -88,6 +91,8 @@ class _Books:
         self._ledger = self._portfolio.ledger
         self._mids: dict[str, tuple[list[int], list[float]]] = {name: ([], []) for name in instruments}
         self._equity: tuple[list[int], list[int]] = ([], [])
+        self._gross: list[int] = []
+        self._net: list[int] = []
         self._trades: dict[str, list[Traded]] = {name: [] for name in instruments}
         self._activations: list[Activation] = []
         self._since: dict[str, tuple[str, int]] = {}
@@ -154,6 +159,8 @@ class _Books:
         return Accounts(
             mids=self._mids,
             equity=self._equity,
+            gross=self._gross,
+            net=self._net,
             trades=self._trades,
             activations=self._activations,
             pnl_nanos=self._pnl,
@@ -176,6 +183,8 @@ class _Books:
         times, values = self._equity
         times.append(now_ns)
         values.append(self._ledger.equity_nanos())
+        self._gross.append(self._ledger.gross_exposure_nanos())
+        self._net.append(self._ledger.net_exposure_nanos())
 
 
 def currency_of(nanos: int) -> float:

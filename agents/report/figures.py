@@ -1,5 +1,6 @@
 """The numbers and the series of a report, from the log alone and what only a clock could tell. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 
 from agents.replay.replay import Replayed, logged_orders, orders_digest
 from agents.report.accounts import NO_BUNDLE, Accounts, Activation, Traded, currency_of, keep_accounts
-from agents.report.log import Records, count_decided, count_sent, messages_of
-from agents.report.summary import Latency, Summary
+from agents.report.log import Denied, Records, count_decided, count_sent, messages_of
+from agents.report.summary import DeniedOrders, Latency, Summary
 from agents.risk.calculators import drawdowns
-from agents.risk.instruments import Instrument
+from agents.risk.instruments import NANO, Instrument
+from agents.risk.limits import PortfolioLimits
 from messages import Swapped, TrainResult
 
 Floats = NDArray[np.float64]
@@ -44,17 +46,24 @@ class SwapMark(Struct, frozen=True, kw_only=True):
 
 
 class Series(Struct, frozen=True, kw_only=True, eq=False):
-    """What the pictures show. `equity` in `currency`, `drawdown` as a fraction of the highest equity so far."""
+    """What the pictures show. `drawdown` as a fraction of the highest equity so far; money in `currency`.
+
+    `gross`, `net` are exposures at `times_ns`: positions at their marks. `limits`: what these are held against.
+    """
 
     instruments: tuple[InstrumentSeries, ...]
     currency: str
     times_ns: Integers
     equity: Floats
     drawdown: Floats
+    gross: Floats
+    net: Floats
+    limits: PortfolioLimits | None
     swaps: tuple[SwapMark, ...]
     decision_us: Floats
     outcomes: Mapping[str, int]
     denials: Mapping[str, int]
+    denied: tuple[Denied, ...]
 
 
 def summarise(
@@ -90,6 +99,7 @@ def summarise(
         orders=sent.orders,
         fills=accounts.fills,
         denials=dict(decided.denials),
+        denied_orders=_denied_orders(decided.denied),
         lost_ticks=decided.lost_ticks,
         duplicate_orders=sent.duplicates,
         swaps=len(swaps),
@@ -110,6 +120,8 @@ def summarise(
         pnl_total=currency_of(accounts.total_nanos),
         fees=currency_of(accounts.fee_nanos),
         max_drawdown=max(drawdowns(accounts.equity[1]), default=0.0),
+        max_gross_exposure=currency_of(max(accounts.gross, default=0)),
+        max_net_exposure=currency_of(max(accounts.net, key=abs, default=0)),
         currency=_currency(instruments),
         replay_equal=replayed.is_equal if replayed is not None else None,
         replay_digest=replayed.orders_digest if replayed is not None else None,
@@ -129,8 +141,9 @@ def series_of(
     cash: float,
     decision_ns: Sequence[int] = (),
     labels: Mapping[str, str] | None = None,
+    limits: PortfolioLimits | None = None,
 ) -> Series:
-    """Return the series of a log; arguments as those of `summarise`."""
+    """Return the series of a log; arguments as those of `summarise`. `limits`: of the portfolio, to be drawn too."""
     accounts = keep_accounts(records, partitions=partitions, instruments=instruments, cash=cash)
     decided = count_decided(records, partitions, was_stopped=True)
     times, equity = accounts.equity
@@ -142,12 +155,16 @@ def series_of(
         ),
         currency=_currency(instruments),
         times_ns=np.asarray(times, dtype=np.int64),
-        equity=equities / 1e9,
+        equity=equities / NANO,
         drawdown=np.asarray(drawdowns(equity), dtype=np.float64),
+        gross=np.asarray(accounts.gross, dtype=np.float64) / NANO,
+        net=np.asarray(accounts.net, dtype=np.float64) / NANO,
+        limits=limits,
         swaps=_swap_marks(_swaps(accounts.activations), _labels(accounts, records, labels or {})),
         decision_us=np.asarray(decision_ns, dtype=np.float64) / 1e3,
         outcomes=decided.outcomes,
         denials=decided.denials,
+        denied=decided.denied,
     )
 
 
@@ -163,6 +180,20 @@ def _instrument_series(
         fill_prices=np.asarray([trade.price for trade in trades], dtype=np.float64),
         fill_quantities=np.asarray([trade.quantity for trade in trades], dtype=np.float64),
         positions=np.asarray([trade.position for trade in trades], dtype=np.float64),
+    )
+
+
+def _denied_orders(denied: Sequence[Denied]) -> tuple[DeniedOrders, ...]:
+    """Count by code, the most frequent first."""
+    counts = Counter(one.denial.code for one in denied)
+    return tuple(
+        DeniedOrders(
+            code=code,
+            orders=count,
+            instruments=dict(Counter(one.instrument for one in denied if one.denial.code is code).most_common()),
+            last=str(next(one.denial for one in reversed(denied) if one.denial.code is code)),
+        )
+        for code, count in counts.most_common()
     )
 
 

@@ -2,13 +2,14 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from agents.execution.ownership import batches_of, valid_records
 from agents.replay.replay import logged_steps
-from messages import Adjust, Cancel, LoggedStep, Order, OutcomeCode, Record, Refused, decode
+from messages import Adjust, Cancel, Denial, LoggedStep, Order, OutcomeCode, Record, Refused, decode
 from messages.decisions import BundleActivated, ControlApplied, MarketGap
 
 Records = Callable[[str, int], Sequence[Record]]
@@ -30,13 +31,22 @@ class Event(Struct, frozen=True, kw_only=True):
     item: object
 
 
+class Denied(NamedTuple):
+    """An order that was wanted on a market record, and not let pass. `time_ns` is market time."""
+
+    time_ns: int
+    instrument: str
+    denial: Denial
+
+
 class Decided(Struct, frozen=True, kw_only=True):
-    """Counts over all partitions; see Summary."""
+    """Counts over all partitions, see Summary; `denied` in order of time."""
 
     ticks: int
     decisions: int
     outcomes: Mapping[str, int]
     denials: Mapping[str, int]
+    denied: tuple[Denied, ...]
     lost_ticks: int
     undecided_ticks: int
     gap_ticks: int
@@ -65,10 +75,11 @@ def count_decided(records: Records, partitions: int, *, was_stopped: bool) -> De
     After an early stop the records behind a shard's last step are undecided, otherwise they are lost.
     """
     outcomes: Counter[str] = Counter()
-    denials: Counter[str] = Counter()
+    denied: list[Denied] = []
     ticks = decisions = lost = undecided = gap = 0
     for number in range(partitions):
         times: Counter[int] = Counter()
+        denials: list[tuple[int, Denial]] = []
         decided_to = 0
         for step in _distinct_steps(records("decisions", number)):
             begins, decided_to = _gap_to(step), max(decided_to, step.step.market_to)
@@ -78,8 +89,9 @@ def count_decided(records: Records, partitions: int, *, was_stopped: bool) -> De
                 outcomes[decision.outcome.value] += 1
                 decisions += decision.outcome in _ASKED or decision.action is not None
                 if decision.denial is not None:
-                    denials[decision.denial.code.value] += 1
+                    denials.append((offset, decision.denial))
         market = records("market", number)
+        denied += _denied(market, denials)
         ticks += len(market)
         for record in market:
             if was_stopped and record.offset >= decided_to:
@@ -90,11 +102,21 @@ def count_decided(records: Records, partitions: int, *, was_stopped: bool) -> De
         ticks=ticks,
         decisions=decisions,
         outcomes=dict(outcomes.most_common()),
-        denials=dict(denials.most_common()),
+        denials=dict(Counter(one.denial.code.value for one in denied).most_common()),
+        denied=tuple(sorted(denied, key=lambda one: one.time_ns)),
         lost_ticks=lost,
         undecided_ticks=undecided,
         gap_ticks=gap,
     )
+
+
+def _denied(market: Sequence[Record], denials: Iterable[tuple[int, Denial]]) -> Iterator[Denied]:
+    """Yield each denial with the time and the instrument of its record; what retention took from `market` has none."""
+    by_offset = dict(denials)
+    wanted = [record for record in market if record.offset in by_offset]
+    for record, message in messages_of("market", wanted):
+        yield Denied(_time_ns(message), getattr(message, "instrument", ""), by_offset.pop(record.offset))
+    yield from (Denied(0, "", denial) for denial in by_offset.values())
 
 
 def count_sent(records: Records, partitions: int) -> Sent:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
+from agents.replay.outcomes import DENIALS
 from agents.report.figures import Series
 from agents.report.plots import Picture, draw_pictures
-from agents.report.summary import REPORT, Row, Summary, rows
+from agents.report.summary import REPORT, DeniedOrders, Row, Summary, rows
 
 _TOPIC = re.compile("`([^`]+)`")
 _STYLE = """
@@ -53,6 +54,7 @@ def format_page(summary: Summary, pictures: Iterable[Picture], *, title: str) ->
             *(_row(row) for row in rows(summary) if row.name != REPORT),
             "</tbody></table>",
             *(_figure(picture) for picture in pictures),
+            *_denials(summary),
             "</body></html>\n",
         ]
     )
@@ -70,6 +72,24 @@ def _row(row: Row) -> str:
     begin = '<tr class="bad">' if row.is_bad else "<tr>"
     note = _TOPIC.sub(r"<code>\1</code>", escape(row.note))
     return f"{begin}<td>{escape(row.name)}</td><td>{escape(row.value)}</td><td>{note}</td></tr>"
+
+
+def _denials(summary: Summary) -> list[str]:
+    if not summary.denied_orders:
+        return []
+    return [
+        "<h2>Why orders were denied</h2>",
+        "<p>By code, the most frequent first; the numbers are those of the newest denial.</p>",
+        "<table><thead><tr><th>code</th><th>orders</th><th>what it says</th></tr></thead><tbody>",
+        *(_denial(denied) for denied in summary.denied_orders),
+        "</tbody></table>",
+    ]
+
+
+def _denial(denied: DeniedOrders) -> str:
+    by_name = ", ".join(f"{name or 'unknown'} {count:,}" for name, count in denied.instruments.items())
+    note = f"{DENIALS[denied.code]}; the newest: `{denied.last}`; by instrument: {by_name}"
+    return _row(Row(denied.code.value, f"{denied.orders:,}", note))
 
 
 def _figure(picture: Picture) -> str:

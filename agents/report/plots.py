@@ -25,6 +25,8 @@ from agents.report.figures import Floats, InstrumentSeries, Integers, Series
 
 POINTS = 2_000
 MAX_MARKS = 250  # fills of one side in one panel
+_NEAR = 0.25  # part of a limit
+_COLOURS = (BLUE, ORANGE, GREEN, RED, GREY)
 
 
 class Picture(NamedTuple):
@@ -46,9 +48,15 @@ _DRAWN: Sequence[tuple[str, str, str]] = (
         "Equity and drawdown",
         "Cash and positions marked to mid, after fees; below it the distance from its highest value.",
     ),
+    (
+        "exposure",
+        "Exposure",
+        "Positions at their marks, added up without signs (gross) and with them (net). Open orders are not in it.",
+    ),
     ("positions", "Position", "Signed position of each instrument after each fill."),
     ("latency", "Decision latency", "Wall clock of a step, divided by the records that it decided."),
     ("outcomes", "Outcomes", "What became of each tick, and by which rule orders were denied."),
+    ("denials", "Denied orders over time", "Each mark is an order that was wanted and not let pass."),
 )
 
 
@@ -57,12 +65,16 @@ def draw_pictures(series: Series) -> list[Picture]:
     draw: Mapping[str, Callable[[Series], Any]] = {
         "prices": draw_prices,
         "equity": draw_equity,
+        "exposure": draw_exposure,
         "positions": draw_positions,
         "latency": draw_latency,
         "outcomes": draw_outcomes,
+        "denials": draw_denials,
     }
+    # A recording knows no wall clock.
+    drawn = [each for each in _DRAWN if each[0] != "latency" or len(series.decision_us)]
     with style():
-        return [Picture(title, caption, to_png(draw[name](series))) for name, title, caption in _DRAWN]
+        return [Picture(title, caption, to_png(draw[name](series))) for name, title, caption in drawn]
 
 
 def draw_prices(series: Series) -> Any:
@@ -94,10 +106,63 @@ def draw_equity(series: Series) -> Any:
     axes[0].yaxis.set_major_formatter(thousands())
     axes[1].fill_between(times, -100 * series.drawdown[keep], 0, step="post", color=RED, alpha=0.4, linewidth=0)
     axes[1].set_ylabel("drawdown (%)")
+    if series.limits is not None:
+        _draw_limit(axes[1], -100 * series.limits.max_drawdown, -100 * series.drawdown, "%")
     for axis in axes:
         _mark_swaps(axis, series, None)
-    legend_above(axes[0])
+        legend_above(axis)
     _finish(axes, series)
+    return figure
+
+
+def draw_exposure(series: Series) -> Any:
+    """Return a figure with the gross exposure above, the net exposure below, each with its limit where it is near."""
+    figure, axes = new_axes(2, height_in=1.9)
+    for axis, name, values in ((axes[0], "gross", series.gross), (axes[1], "net", series.net)):
+        keep = thin(values)
+        times = dates(series.times_ns[keep])
+        axis.fill_between(times, values[keep], 0, step="post", color=BLUE, alpha=0.25, linewidth=0)
+        axis.step(times, values[keep], where="post", color=BLUE, linewidth=0.6)
+        axis.axhline(0, color=GREY, linewidth=0.6)
+        if series.limits is not None:
+            _draw_limit(axis, getattr(series.limits, f"max_{name}_exposure"), values, series.currency)
+        _mark_swaps(axis, series, None)
+        axis.set_ylabel(f"{name} ({series.currency})")
+        axis.yaxis.set_major_formatter(thousands())
+        legend_above(axis)
+    _finish(axes, series)
+    return figure
+
+
+def _draw_limit(axis: Any, limit: float, values: Floats, unit: str) -> None:
+    """Draw the limit on the sides where the figure came near it, and name it: further off it would flatten the rest."""
+    high, low = max(values, default=0.0) / abs(limit), min(values, default=0.0) / abs(limit)
+    for side, used in ((1, high), (-1, -low)):
+        if used >= _NEAR:
+            axis.axhline(side * abs(limit), color=RED, linewidth=1.0, linestyle=":")
+    label = f"limit {abs(limit):,.10g} {unit}, {max(high, -low):.1%} used"
+    axis.plot([], [], color=RED, linewidth=1.0, linestyle=":", label=label)
+
+
+def draw_denials(series: Series) -> Any:
+    """Return a figure with one row for each code, a mark for each denial in the colour of its instrument."""
+    codes = list(series.denials)
+    figure, (axis,) = new_axes(1, height_in=0.8 + 0.35 * max(2, len(codes)))
+    for number, name in enumerate(sorted({one.instrument for one in series.denied if one.instrument})):
+        shown = [one for one in series.denied if one.instrument == name]
+        rows = [codes.index(one.denial.code.value) for one in shown]
+        times = dates(np.array([one.time_ns for one in shown], dtype=np.int64))
+        label = f"{name} ({len(shown):,})"
+        axis.scatter(times, rows, marker="|", s=90, color=_COLOURS[number % len(_COLOURS)], linewidths=0.8, label=label)
+    if codes:
+        axis.set_yticks(range(len(codes)), codes)
+        axis.set_ylim(len(codes) - 0.4, -0.6)
+    axis.grid(visible=False, axis="y")
+    _mark_swaps(axis, series, None)
+    legend_above(axis)
+    _finish([axis], series)
+    if not codes:
+        say_empty(axis)
     return figure
 
 

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
+from messages import DenialCode
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -17,6 +19,15 @@ class Latency(Struct, frozen=True, kw_only=True):
     p50: float
     p99: float
     max: float
+
+
+class DeniedOrders(Struct, frozen=True, kw_only=True):
+    """The orders that were denied under one code: how many by instrument, and the newest denial with its numbers."""
+
+    code: DenialCode
+    orders: int
+    instruments: dict[str, int]
+    last: str
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -50,6 +61,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     pnl_total: float = 0.0
     fees: float = 0.0
     max_drawdown: float = 0.0
+    max_gross_exposure: float = 0.0
+    max_net_exposure: float = 0.0
+    denied_orders: tuple[DeniedOrders, ...] = ()
     currency: str = "USD"
     replay_equal: bool | None = None
     replay_digest: str | None = None
@@ -165,6 +179,11 @@ def _bundles(summary: Summary) -> list[Row]:
         ),
         Row("fees paid", _money(-summary.fees, summary), "contained in PnL"),
         Row("largest drawdown", f"{summary.max_drawdown:.3%}", "of the highest equity so far, at each mark"),
+        Row(
+            "largest exposure, gross / net",
+            f"{summary.max_gross_exposure:,.0f} / {summary.max_net_exposure:+,.0f} {summary.currency}",
+            "positions at their marks, added up without and with their signs; what is open is not in it",
+        ),
         Row("swaps (one per instrument)", f"{summary.swaps:,}", "activations that replaced another bundle"),
     ]
     if summary.swap_us is not None:

@@ -18,6 +18,10 @@ def test_numbers_of_a_small_run_are_those_counted_by_hand() -> None:
     assert (summary.ticks, summary.decisions, summary.orders, summary.fills) == (5, 4, 2, 2)
     assert summary.outcomes == {"hold": 2, "order": 2, "denied": 1}
     assert summary.denials == {"MAX_POSITION": 1}
+    (denied,) = summary.denied_orders
+    assert (denied.code, denied.orders, denied.instruments) == ("MAX_POSITION", 1, {"BTC": 1})
+    assert denied.last == "MAX_POSITION limit=1"
+    assert (summary.max_gross_exposure, summary.max_net_exposure) == (120.0, 120.0)
     assert (summary.lost_ticks, summary.duplicate_orders, summary.unbooked_reports) == (0, 0, 0)
     assert (summary.swaps, summary.swap_us, summary.staging_ms) == (1, 60.0, 12.5)
     assert summary.pnl == {"baseline": 8.5, "run-1": 8.75}
@@ -118,3 +122,25 @@ def test_series_hold_prices_fills_positions_and_the_swap() -> None:
     assert series.equity[-1] == 1_017.25
     assert series.drawdown.max() == pytest.approx(1.5 / 1_000)
     assert series.decision_us.tolist() == [5.0]
+    assert series.gross.tolist() == series.net.tolist()
+    assert (series.gross.max(), series.gross[-1], len(series.gross)) == (120.0, 0.0, len(series.times_ns))
+    (denied,) = series.denied
+    assert (denied.time_ns, denied.instrument) == (one.times_ns[-1], "BTC")
+
+
+def test_a_short_position_counts_in_full_as_gross_and_below_zero_as_net() -> None:
+    log = RunLog().claim()
+    log.quote(100.0)
+    log.order("o1", 0, side="sell")
+    log.fill("o1", 99.0, 0.0, side="sell")
+    log.step(ORDER)
+    summary = summary_of(log)
+    assert (summary.max_gross_exposure, summary.max_net_exposure) == (100.0, -100.0)
+
+
+def test_a_denial_whose_record_is_gone_is_still_counted() -> None:
+    log = swapped_run()
+    del log.topics["market"][-1]
+    summary = summary_of(log)
+    assert summary.denials == {"MAX_POSITION": 1}
+    assert summary.denied_orders[0].instruments == {"": 1}
