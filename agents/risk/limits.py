@@ -98,6 +98,9 @@ _LARGER_IS_STRICTER = frozenset(
         "repeated_execution_window_ms",
     }
 )
+_REMEMBERED = frozenset(
+    {"price_collar_period_ms", "duplicate_window_ms", "max_repeated_executions", "repeated_execution_window_ms"}
+)
 _FIELDS = OrderLimits.__struct_fields__
 _SomeLimits = TypeVar("_SomeLimits", OrderLimits, OrderLimitChanges)
 
@@ -181,7 +184,13 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def bundle_limits(raw: Mapping[str, float], *, where: str = "bundle limits") -> OrderLimitChanges:
-    """Return a bundle's limits as numbers of the same names. Raises SettingsError for unknown names and bad values."""
+    """Return a bundle's limits as numbers of the same names.
+
+    Raises SettingsError for unknown names, bad values, and what the gate remembers: that outlasts the bundle, so the
+    file alone sets it.
+    """
+    if remembered := sorted(_REMEMBERED & raw.keys()):
+        raise SettingsError(where, f"{', '.join(remembered)}: only the limits file can set it; leave it out")
     try:
         changes = msgspec.convert(dict(raw), OrderLimitChanges)
         check_finite(changes)

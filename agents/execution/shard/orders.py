@@ -116,7 +116,8 @@ class OpenOrders:
             return
         opened.count(order, -1)
         order.is_answered = True
-        order.filled_lots = max(order.filled_lots, instrument.lots(report.cumulative_quantity) or 0)
+        # More than was ordered is the books' affair: it must not make room for other orders.
+        order.filled_lots = min(order.lots, max(order.filled_lots, instrument.lots(report.cumulative_quantity) or 0))
         if not report.status.is_final or report.status is ReportStatus.CANCEL_REJECTED:
             opened.count(order, 1)
             return

@@ -74,3 +74,12 @@ def test_changes_at_run_time_are_checked_as_the_file_is() -> None:
             limits.changed({wrong: 1.0})
     with pytest.raises(SettingsError, match="max_drawdown"):
         limits.changed({"portfolio.max_drawdown": 7.0})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["price_collar_period_ms", "duplicate_window_ms", "max_repeated_executions", "repeated_execution_window_ms"],
+)
+def test_a_bundle_cannot_set_what_the_gate_remembers(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}: only the limits file can set it"):
+        bundle_limits({name: 5.0, "max_position": 1.0})
