@@ -59,10 +59,10 @@ class PaperBook:
         self._orders: dict[str, WorkingOrder] = {}
         self._answered: dict[str, None] = {}
         self._open: defaultdict[str, OpenOrders] = defaultdict(OpenOrders)
-        # Of the newest order of each instrument: its source, and when it arrives. A later one never overtakes it.
+        # The newest order of each instrument, and its source: a later one never overtakes it.
+        self._newest: dict[str, WorkingOrder] = {}
         self._sources: dict[str, int] = {}
-        self._arrivals_ns: dict[str, int] = {}
-        self._rejected: frozenset[str] = frozenset()
+        self._halted: frozenset[str] = frozenset()
         # Source offset -> orders whose source the venue has not read yet.
         self._early: dict[int, list[tuple[Order, OrderPosition]]] = {}
         self._waiting: set[str] = set()
@@ -81,7 +81,11 @@ class PaperBook:
         Positions come from it where orders are finished, all else is derived again. `is_complete`: the partition still
         has its first record; without it positions are not known, and reduce-only orders are taken at their word.
         """
-        self._rejected = frozenset(self.positions.recall(reports, is_complete=is_complete))
+        said = list(reports)
+        self.positions.recall(said, is_complete=is_complete)
+        self._halted = frozenset(
+            report.order_id for report in said if (report.reason or "").startswith(Reason.TRADING_HALTED)
+        )
 
     def market(self, record: Record, message: MarketMessage | None) -> list[ExecutionReport]:
         """Take in the next market record (None: nothing usable in it); return what it makes happen."""
@@ -144,8 +148,8 @@ class PaperBook:
         if order.order_id in self._answered:
             return []
         self._remember(order.order_id)
-        if order.order_id in self._rejected:
-            return []
+        if order.order_id in self._halted:
+            return []  # halts are not on the market: it is not derived again, and takes nothing
         position = OrderPosition(partition=record.partition, offset=record.offset)
         if (reason := self._invalid(order, record)) is not None:
             return [rejection(order, position, reason)]
@@ -188,19 +192,17 @@ class PaperBook:
         return None
 
     def _admit(self, order: Order, position: OrderPosition, source: Event) -> WorkingOrder:
-        name, latency = order.instrument, self._latency
-        own_ns = source.ts_recv + latency.of(order.order_id)
-        before_ns = min(self._arrivals_ns.get(name, 0), source.ts_recv + latency.longest_ns)
-        arrival_ns = self._arrivals_ns[name] = max(own_ns, before_ns)
+        name = order.instrument
         working = WorkingOrder(
             order,
             position,
             self._instruments[name],
             self.positions,
-            arrival_ns=arrival_ns,
+            arrival_ns=source.ts_recv + self._latency.of(order.order_id),
             trade_lag_ns=self._config.trade_lag_ns,
+            before=self._newest.get(name),
         )
-        self._orders[order.order_id] = working
+        self._orders[order.order_id] = self._newest[name] = working
         self._waiting.discard(order.order_id)
         self._open[name].add(working)
         return working

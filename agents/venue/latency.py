@@ -23,7 +23,6 @@ class Latency:
         if not samples:
             raise SettingsError("venue.latency", "a distribution needs at least one sample")
         self._samples, self._seed, self._is_smooth = tuple(samples), seed, is_smooth
-        self.longest_ns = max(samples)
 
     def of(self, name: str) -> int:
         """Return the latency (ns) of the order or cancel of that id."""

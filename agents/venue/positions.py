@@ -29,16 +29,15 @@ class Positions:
         self._recalled: set[str] = set()
         self.is_known = True
 
-    def recall(self, reports: Iterable[ExecutionReport], *, is_complete: bool) -> set[str]:
+    def recall(self, reports: Iterable[ExecutionReport], *, is_complete: bool) -> None:
         """Take in what `reports` says of orders that are finished; the venue derives all others again.
 
         `is_complete`: the topic still has its first record; without it no position is known, and every reduce-only
-        order is taken at its word. Return the ids of the orders that were rejected.
+        order is taken at its word.
         """
         self.is_known = is_complete
         cumulative: dict[str, int] = {}
         fills: dict[str, list[tuple[str, _Filled]]] = {}
-        rejected: set[str] = set()
         for report in reports:
             instrument = self._instruments.get(report.instrument)
             lots = instrument.lots(report.cumulative_quantity) if instrument is not None else None
@@ -50,13 +49,10 @@ class Positions:
                 fills.setdefault(report.order_id, []).append((report.instrument, filled))
             if report.status.is_final:
                 self._recalled.add(report.order_id)
-                if report.status == "rejected":
-                    rejected.add(report.order_id)
         for order_id, parts in fills.items():
             if order_id in self._recalled:
                 for name, filled in parts:
                     self._fills.setdefault(name, []).append(filled)
-        return rejected
 
     def adjust(self, instrument: str, lots: int) -> None:
         """Correct a position by signed lots, from now on."""

@@ -31,7 +31,10 @@ class Phase(Enum):
 
 
 class WorkingOrder:
-    """An accepted order. `arrival_ns` in the time basis of `ts_recv`; `trade_lag_ns` as in VenueConfig."""
+    """An accepted order. `arrival_ns` in the time basis of `ts_recv`; `trade_lag_ns` as in VenueConfig.
+
+    `before`: the order of the instrument that was sent before it. They travel on one connection: it arrives no earlier.
+    """
 
     def __init__(
         self,
@@ -42,10 +45,13 @@ class WorkingOrder:
         *,
         arrival_ns: int,
         trade_lag_ns: int,
+        before: "WorkingOrder | None" = None,
     ) -> None:
         self.order, self.position, self._positions = order, position, positions
         self.arrival_ns, self._trade_lag_ns = arrival_ns, trade_lag_ns
         self.phase = Phase.ON_ITS_WAY
+        self.arrived_at: int | None = None  # offset of the market record; also of one at which it was cancelled
+        self._before = before
         self.is_buy = order.side == "buy"
         self.last_event: Event | None = None
         self._lots = instrument.lots(order.quantity) or 0
@@ -75,8 +81,9 @@ class WorkingOrder:
             return []
         if self.phase is Phase.RESTING:
             return self._rest(event)
-        if event.bid is None or event.ask is None or event.ts_recv < self.arrival_ns:
+        if event.bid is None or event.ask is None or event.ts_recv < self.arrival_ns or self._is_blocked(event):
             return []
+        self._ends_its_way(event)
         return self._arrive(event, event.bid, event.ask)
 
     def cancel(self, event: Event) -> list[ExecutionReport]:
@@ -87,7 +94,16 @@ class WorkingOrder:
         at = event if self.last_event is None or self.last_event.offset < event.offset else self.last_event
         if self.is_done:
             return [self._writer.write(ReportStatus.CANCEL_REJECTED, at.ts_recv, reason=reason_text(Reason.FINISHED))]
+        if self.phase is Phase.ON_ITS_WAY:
+            self._ends_its_way(event)
         return [self._finish(ReportStatus.CANCELED, at)]
+
+    def _is_blocked(self, event: Event) -> bool:
+        before = self._before
+        return before is not None and (before.arrived_at is None or before.arrived_at > event.offset)
+
+    def _ends_its_way(self, event: Event) -> None:
+        self.arrived_at, self._before = event.offset, None
 
     def _arrive(self, event: Event, bid: Touch, ask: Touch) -> list[ExecutionReport]:
         touch, own = (ask, bid) if self.is_buy else (bid, ask)
