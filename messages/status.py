@@ -73,10 +73,12 @@ class ClientState(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ShardStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One live shard of Execution: how far it has read, what it holds, and what of its budget it uses.
 
-    Records of `control` before `control_to`, and of `reports` before `reports_to`, are applied. `positions`: units by
-    instrument, flat ones left out. `gross_share`, `net_share`: the part of the portfolio's exposure limits that its
-    gate enforces; `gross_used`, `net_used`: its exposure with all open orders filled. Since the last heartbeat:
-    `decisions`, of them `saturated` with an action at its bounds, and `decision_p99_us`, tick in to orders out.
+    Records of `control` before `control_to`, and of `reports` before `reports_to`, are applied; those of `control`
+    before `control_logged_to` in steps that are on `decisions`, so that every later owner of the shard has applied
+    them. `positions`: units by instrument, flat ones left out. `gross_share`, `net_share`: the part of the portfolio's
+    exposure limits that its gate enforces; `gross_used`, `net_used`: its exposure with all open orders filled. Since
+    the last heartbeat: `share_denials`, orders that the share did not allow; `decisions`, answers of the policies, of
+    them `saturated` with an action at its bounds; `decision_p99_us`, tick in to orders out.
     `throttled`: instruments whose repeated-execution throttle has closed, until a Halt takes its place.
     """
 
@@ -88,6 +90,8 @@ class ShardStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
     net_share: Money | None = None
     gross_used: Money = 0.0
     net_used: Money = 0.0
+    control_logged_to: Offset = 0
+    share_denials: Count = 0
     decisions: Count = 0
     saturated: Count = 0
     decision_p99_us: Microseconds | None = None

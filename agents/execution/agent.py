@@ -383,6 +383,7 @@ class ExecutionAgent:
             state="live" if self._live else "recovering",
             partitions=tuple(sorted(self._live)),
             staged=tuple(sorted(self._staging.bundles)),
+            shards=tuple(runner.take_status() for _, runner in sorted(self._live.items())),
         )
 
     @property

@@ -18,6 +18,7 @@ from agents.execution.recovery import Recovered, recover
 from agents.execution.shard import Shard
 from agents.execution.shard.checkpoint import checkpoint_of
 from agents.execution.shard.hot_path import REFUSED
+from agents.execution.shard_status import Latencies, status_of
 from agents.lifecycle.dead_letters import LetterBox
 from messages import (
     Alert,
@@ -36,6 +37,7 @@ from messages import (
 from messages.codec import Headers
 from messages.decisions import MAX_STEP_RECORDS, MarketGap, StepInput
 from messages.orders import LOG_HEADER
+from messages.status import ShardStatus
 from messages.trace import trace_of
 
 REPORTS_POLL_S = 30.0
@@ -78,6 +80,9 @@ class ShardRunner:
         self._dead = LetterBox(MAX_DEAD_BYTES)
         self._alerts: deque[Alert] = deque()
         self._orders_to = self._decisions_to = 0
+        self._latencies = Latencies()
+        self._control_logged_to = 0
+        self._control_unlogged: deque[tuple[int, int]] = deque()  # (n, control_to) of steps with inputs
         self._snapshot: Checkpoint | None = None
         self._checkpointed_ns = 0
         self._checkpointed_to = 0
@@ -103,6 +108,7 @@ class ShardRunner:
         self._journal = Journal(partition=self.shard.partition, epoch=owned.epoch, next_step=self.shard.n)
         for group in grouped(entries_of(recovered.unlogged)):
             await self._publish_decisions(group)
+        self._control_logged_to = self.shard.control_to
         await self._write_checkpoint(self._take_snapshot())
         self._alert()  # the one before may have died before it could
         return recovered
@@ -116,6 +122,10 @@ class ShardRunner:
     def is_waiting(self) -> bool:
         """Whether time or a report could change something without any market record."""
         return bool(self._reports) or self.shard.has_open_orders
+
+    def take_status(self) -> ShardStatus:
+        """Return what a heartbeat tells of the shard; its counts begin anew."""
+        return status_of(self.shard, self._latencies, logged_to=self._control_logged_to)
 
     async def wait_for_room(self) -> None:
         """Return when enough has been acknowledged for another step, or when the shard was released."""
@@ -150,8 +160,13 @@ class ShardRunner:
         if header is not None:
             self._outbox.append(_Batch(n=step.n, records=_order_records(logged, header, market), log_bytes=len(header)))
             self._sending.set()
+        took_ns = self._clock.perf_ns() - started
+        if market:
+            self._latencies.add(took_ns)
+        if inputs:
+            self._control_unlogged.append((step.n, self.shard.control_to))
         if self._on_step is not None:
-            self._on_step(logged, self._clock.perf_ns() - started)
+            self._on_step(logged, took_ns)
         self._park(market, reports, logged)
 
     def _park(self, market: Sequence[Record], reports: Sequence[Record], logged: LoggedStep) -> None:
@@ -242,6 +257,8 @@ class ShardRunner:
         offset = await self._owned.log.publish("decisions", record, partition=self.shard.partition)
         self._decisions_to = offset + 1
         self._journal.decisions_acknowledged(entries[-1].n)
+        while self._control_unlogged and self._control_unlogged[0][0] <= entries[-1].n:
+            self._control_logged_to = self._control_unlogged.popleft()[1]
         self._room.set()
 
     async def _checkpoint(self) -> None:

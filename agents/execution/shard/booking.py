@@ -3,7 +3,7 @@
 Changes what it is given.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from msgspec.structs import replace
@@ -14,6 +14,7 @@ from agents.execution.shard.orders import OpenOrders
 from agents.execution.shard.views import account_of
 from agents.risk.ledger import BadReport, Ledger
 from messages import Adjust, ExecutionReport
+from messages.decisions import ControlApplied, StepInput
 
 
 def book(
@@ -41,11 +42,18 @@ def book(
     _renew(desk, before, ledger, orders, now_ns)
 
 
-def correct(adjust: Adjust, desk: Desk, ledger: Ledger, orders: OpenOrders, *, now_ns: int) -> None:
-    """Apply a correction of the desk's position by hand; cash is the portfolio's, and Risk keeps that.
+def correct(
+    applied: StepInput, desks: Mapping[str, Desk], ledger: Ledger, orders: OpenOrders, *, control_to: int, now_ns: int
+) -> None:
+    """Apply a correction of a position by hand, if the input is one that was not applied yet.
 
-    One that can't be booked is void, and Risk tells people.
+    Cash is the portfolio's, and Risk keeps that. A correction that can't be booked is void, and Risk tells people.
     """
+    if not isinstance(applied, ControlApplied) or applied.offset < control_to:
+        return
+    adjust = applied.message
+    if not isinstance(adjust, Adjust) or (desk := desks.get(adjust.instrument or "")) is None:
+        return
     before = ledger.position_lots(desk.instrument.instrument)
     with suppress(BadReport):
         ledger.apply_adjust(replace(adjust, cash=0.0))

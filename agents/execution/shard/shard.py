@@ -19,13 +19,14 @@ from agents.execution.shard.records import ShardReader
 from agents.execution.shard.state import ShardState, decode_state, encode_state, restore_desk, state_of
 from agents.execution.shard.step import ServingBundle, ShardConfig, decided_offsets
 from agents.execution.shard.switches import NO_LOG, Switches
+from agents.execution.shard.tally import Tally
 from agents.execution.shard.views import account_of, view_of
 from agents.risk.gate import Gate, Proposal
 from agents.risk.kill_switch import TradingState
 from agents.risk.ledger import Ledger
 from agents.risk.limits import Limits as LimitsFile
+from agents.risk.limits_in_force import Share
 from messages import (
-    Adjust,
     Bar,
     Cancel,
     Checkpoint,
@@ -40,13 +41,12 @@ from messages import (
     Trade,
 )
 from messages.control_fold import ActiveBundle
-from messages.decisions import ControlApplied, StepInput
 
 _MS = 1_000_000
 
 
 class Shard:
-    """One partition's state. `bundles` is looked up by digest; who stages adds to it."""
+    """One partition's state. `bundles` is looked up by digest; who stages adds to it. `tally` is for heartbeats."""
 
     def __init__(
         self,
@@ -80,6 +80,7 @@ class Shard:
         self.epoch = 0
         self._intakes = Intakes(config.decisions.dead_letters)
         self._notices: list[Notice] = []
+        self.tally = Tally()
 
     @property
     def control_to(self) -> int:
@@ -110,6 +111,11 @@ class Shard:
     def throttled(self) -> tuple[str, ...]:
         """The instruments whose repeated-execution throttle has closed, and no Halt has taken its place yet."""
         return tuple(name for name, desk in self._desks.items() if self._gate.is_latched(desk.strategy, name))
+
+    @property
+    def share(self) -> Share:
+        """What the shard may use of the portfolio's exposure limits."""
+        return self._switches.share
 
     def take_notices(self) -> list[Notice]:
         """Return, once, what people should know since the last call."""
@@ -210,7 +216,7 @@ class Shard:
                 f"market_to={self.market_to} clock_ns={self.clock_ns}",
             )
         for applied in step.inputs:
-            self._correct(applied, step.clock_ns)
+            correct(applied, self._desks, self._ledger, self._open, control_to=self.control_to, now_ns=step.clock_ns)
             apply_input(applied, self._desks, self._switches, self._gate)
         for record in reports:
             self._apply_report(record, step.clock_ns)
@@ -264,6 +270,7 @@ class Shard:
             )
             self._ordered(order, proposal, now_ns)
             orders.append(order)
+        self.tally.count(decision, bundle)
         if watching is not None:
             decision = shadow.beside(desk, decision, beside)
         if (failed := count(desk, decision, self._max_policy_errors)) is not None:
@@ -272,19 +279,9 @@ class Shard:
 
     def _check(self, desk: Desk, bundle: ServingBundle | None, proposal: Proposal, now_ns: int) -> Denial | None:
         view = view_of(desk, self._desks.values(), state=self._state(desk), bundle=bundle)
-        denial = self._gate.check(proposal, view, now_ns)
-        if denial is None:
+        if (denial := self._gate.check(proposal, view, now_ns)) is None:
             return None
-        level, risk_alive = self._switches.level(desk), self._switches.risk_alive
-        return named(
-            denial,
-            proposal,
-            desk,
-            level=level,
-            risk_alive=risk_alive,
-            is_blind=self._intakes.is_blind,
-            share=self._switches.share,
-        )
+        return named(denial, proposal, desk, self._switches, is_blind=self._intakes.is_blind)
 
     def _state(self, desk: Desk) -> TradingState:
         state = self._switches.state(desk)
@@ -351,14 +348,6 @@ class Shard:
         self._notices += book(
             message, self._desks[message.instrument], self._ledger, self._open, timeout_ms=timeout_ms, now_ns=now_ns
         )
-
-    def _correct(self, applied: StepInput, now_ns: int) -> None:
-        """Book a correction by hand, once: as other records of `control` it may come again."""
-        if not isinstance(applied, ControlApplied) or applied.offset < self.control_to:
-            return
-        adjust = applied.message
-        if isinstance(adjust, Adjust) and (desk := self._desks.get(adjust.instrument or "")) is not None:
-            correct(adjust, desk, self._ledger, self._open, now_ns=now_ns)
 
     def refill(self, records: Iterable[Record]) -> None:
         """Put ticks from before the checkpoint back into the rings."""

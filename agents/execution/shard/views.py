@@ -53,6 +53,16 @@ def view_of(desk: Desk, desks: Iterable[Desk], *, state: TradingState, bundle: S
     )
 
 
+def exposures_of(desks: Iterable[Desk]) -> tuple[int, int]:
+    """Return the gross and the net exposure (1e-9) of all desks, with whatever is open filled for the worst."""
+    gross = most = least = 0
+    for desk in desks:
+        if desk.account is not FLAT:
+            low, high = _exposure(desk)
+            gross, most, least = gross + max(high, -low), most + high, least + low
+    return gross, max(most, -least)
+
+
 def _exposure(desk: Desk) -> tuple[int, int]:
     """Return the desk's signed value (1e-9) with all open sells filled, and with all open buys.
 
