@@ -32,11 +32,13 @@ async def beat(
         late_s = await sleep_watching(clock, interval_ms / 1000)
 
 
-async def publish_at_last(producer: Producer, clock: Clock, topic: str, record: NewRecord) -> None:
+async def publish_at_last(
+    producer: Producer, clock: Clock, topic: str, record: NewRecord, *, partition: int | None = None
+) -> None:
     """Publish a record that may come twice but must come: try again until it is acknowledged, or cancelled."""
     while True:
         try:
-            await producer.publish(topic, record)
+            await producer.publish(topic, record, partition=partition)
         except Retryable as error:
             _log.warning("%s: %s; trying again", topic, error)
             await clock.sleep(RETRY_S)

@@ -14,6 +14,7 @@ from agents.risk.instruments import Instrument
 from agents.venue.answered import Answered
 from agents.venue.book import PaperBook
 from agents.venue.config import VenueConfig
+from agents.venue.intake import gap_alert
 from agents.venue.latency import latency_of
 from agents.venue.traces import Traces
 from messages import (
@@ -81,6 +82,7 @@ class VenueAgent:
         self._clients: _Clients | None = None
         self._partitions = 0
         self._is_caught_up = False
+        self._missing: dict[int, int] = {}
         self.published = 0
 
     @property
@@ -107,9 +109,9 @@ class VenueAgent:
         await self._supervisor.wait()
 
     async def stop(self) -> None:
+        clients, self._clients = self._clients, None  # at once: a `run` that comes later must begin nothing
         await self._supervisor.stop()
-        if self._clients is not None:
-            clients, self._clients = self._clients, None
+        if clients is not None:
             await clients.consumer.stop()
             await clients.producer.stop()
 
@@ -121,7 +123,7 @@ class VenueAgent:
         await self._match(clients)
 
     async def _begin(self, clients: _Clients) -> None:
-        self._control, self._answered = ControlFold(), Answered()
+        self._control, self._answered, self._missing = ControlFold(), Answered(), {}
         self._books = [
             PaperBook(number, self._config, self._instruments, refusal=self._refuse, latency=self._latency)
             for number in range(self._partitions)
@@ -188,6 +190,8 @@ class VenueAgent:
                 for record in market[number]:
                     reports[number] += book.market(record, _tick(record))
             await self._publish_all(clients, reports)
+            for number in orders:
+                await self._tell_gap(clients, number)
 
     async def _publish_all(self, clients: _Clients, reports: Mapping[int, list[ExecutionReport]]) -> None:
         """Publish to all partitions at the same time, in order within each; raise the first failure after all ended."""
@@ -207,6 +211,14 @@ class VenueAgent:
             batch = due[index : index + _REPORTS_PER_BATCH]
             await clients.producer.publish_batch(Partition("reports", number), batch)
             self.published += len(batch)
+
+    async def _tell_gap(self, clients: _Clients, number: int) -> None:
+        missing = self._books[number].missing_orders
+        if missing > self._missing.get(number, 0):
+            self._missing[number] = missing
+            alert = gap_alert(number, missing, agent_id=self._agent_id, at_ns=self._clock.now_ns())
+            record = NewRecord(key=alert.alert_id.encode(), value=encode(alert))
+            await publish_at_last(clients.producer, self._clock, "risk", record)
 
     async def _read_orders(
         self, clients: _Clients, records: Iterable[Record], *, is_new: bool = True
