@@ -1,7 +1,7 @@
 """Topic `orders`: what Execution wants done. Key = instrument. Written by the owner of the partition alone."""
 
-import hashlib
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Literal
 
 from msgspec import Struct
@@ -79,18 +79,19 @@ def order_id(log_id: str, strategy: str, instrument: str, source: Source, index:
     Base32 (no padding) of blake2b-128 over the length-prefixed fields; `log_id` keeps clusters apart.
     """
     of_instrument = _fields(log_id, strategy, instrument, source.topic, source.partition)
-    content = of_instrument + _field(str(source.offset)) + _index(index)
-    bits = int.from_bytes(hashlib.blake2b(content, digest_size=16).digest()) << 32
-    for low, high, shift in _SPREAD:
-        bits = bits & low | bits << shift & high
+    offset = b"%d" % source.offset
+    content = of_instrument + len(offset).to_bytes(4) + offset + _index(index)
+    bits = int.from_bytes(blake2b(content, digest_size=16).digest()) << 32
+    for upper, factor in _SPREAD:
+        bits += (bits & upper) * factor
     return bits.to_bytes(32).translate(_LETTERS)[:26].decode()
 
 
-def _spread(lane: int) -> tuple[int, int, int]:
-    """Return masks of the lower and the upper half of each lane's five eighths, the upper one moved up by the shift."""
-    half = (1 << lane * 5 // 16) - 1
-    low = sum(half << place for place in range(0, 256, lane))
-    return low, low << lane // 2, lane * 3 // 16
+def _spread(lane: int) -> tuple[int, int]:
+    """Return the mask of the upper half of each lane's five eighths, and what it times is to be added to move it up."""
+    half = lane * 5 // 16
+    upper = sum(((1 << half) - 1) << place + half for place in range(0, 256, lane))
+    return upper, (1 << lane * 3 // 16) - 1
 
 
 # Base32 (RFC 4648) without padding: 160 bits are spread over 256, halves apart, then the halves of halves, until each

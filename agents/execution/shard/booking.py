@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from agents.execution.shard.desk import Desk
 from agents.execution.shard.notices import Disputed, Notice, Unanswered
 from agents.execution.shard.orders import OpenOrders
-from agents.execution.shard.views import account_of
 from agents.risk.ledger import BadReport, Ledger
 from messages import Adjust, ExecutionReport
 from messages.decisions import ControlApplied, StepInput
@@ -32,19 +31,16 @@ def book(
             )
         desk.is_disputed = True
         return
-    if desk.account.is_unanswered and any(
-        order.order_id == report.order_id and order.is_cancel_asked and not order.is_answered for order in orders
-    ):
+    opened = desk.account.orders.get(report.order_id)
+    if opened is not None and opened.is_cancel_asked and not opened.is_answered:
         yield Unanswered(
             instrument=name, order_id=report.order_id, has_begun=False, timeout_ms=timeout_ms, at_ns=now_ns
         )
-    orders.apply(report, desk.instrument)
-    _renew(desk, before, ledger, orders, now_ns)
+    orders.apply(desk.account, report, desk.instrument)
+    _hold(desk, before, ledger, now_ns)
 
 
-def correct(
-    applied: StepInput, desks: Mapping[str, Desk], ledger: Ledger, orders: OpenOrders, *, control_to: int, now_ns: int
-) -> None:
+def correct(applied: StepInput, desks: Mapping[str, Desk], ledger: Ledger, *, control_to: int, now_ns: int) -> None:
     """Apply a correction of a position by hand, if the input is one that was not applied yet.
 
     Cash is the portfolio's, and Risk keeps that. A correction that can't be booked is void, and Risk tells people.
@@ -57,11 +53,11 @@ def correct(
     before = ledger.position_lots(desk.instrument.instrument)
     with suppress(BadReport):
         ledger.apply_adjust(replace(adjust, cash=0.0))
-    _renew(desk, before, ledger, orders, now_ns)
+    _hold(desk, before, ledger, now_ns)
 
 
-def _renew(desk: Desk, before: int, ledger: Ledger, orders: OpenOrders, now_ns: int) -> None:
+def _hold(desk: Desk, before: int, ledger: Ledger, now_ns: int) -> None:
     name = desk.instrument.instrument
-    desk.account = account_of(name, ledger, orders)
-    if (after := ledger.position_lots(name)) != before and (before == 0 or after * before < 0):
+    desk.account.hold(after := ledger.position_lots(name), ledger.average_price(name))
+    if after != before and (before == 0 or after * before < 0):
         desk.held_since_ns = now_ns

@@ -4,7 +4,9 @@ from collections import deque
 
 from msgspec import Struct
 
+from agents.execution.shard.account import Account
 from agents.risk.instruments import Instrument
+from agents.risk.kill_switch import TradingState
 from bundles.features import RING_TICKS, TickRing
 from messages import Bar, Decision, DenialCode, Observation, Quote, Trade
 from messages.control_fold import ActiveBundle
@@ -13,32 +15,14 @@ from messages.decisions import BundleActivated
 Tick = Quote | Trade | Bar | Observation
 
 
-class Account(Struct, frozen=True, kw_only=True):
-    """What the books and the open orders say of one instrument. `effective_lots` counts what is in flight as filled.
-
-    `is_unanswered`: the venue did not answer an order in time, so that its cancel was asked for.
-    """
-
-    position_lots: int = 0
-    buy_lots: int = 0
-    sell_lots: int = 0
-    effective_lots: int = 0
-    open_orders: int = 0
-    is_unanswered: bool = False
-    entry_price: float = 0.0
-
-
-FLAT = Account()
-
-
 class Desk(Struct, kw_only=True):
     """One instrument's part of a shard: its ring of ticks, its market and its bundle. Times on the step clock, ns.
 
-    `offsets` are those of the ring's ticks on `market`. `account` is renewed at every order and report; FLAT itself
-    when there is nothing. The offsets of `active` and `shadow` are those of the newest records of `control` that were
-    applied to them. `has_failed`: the policy failed and there is no bundle before it, so that the desk is brought to
-    zero until another is activated or a person releases it. `is_disputed`: a report could not be booked, so only exits
-    go out until a person has looked. `target_lots`: the position that was wanted last. `source` and
+    `offsets` are those of the ring's ticks on `market`. `state` and `is_flattening` are what `control` and Risk allow.
+    The offsets of `active` and `shadow` are those of the newest records of `control` that were applied to them.
+    `has_failed`: the policy failed and there is no bundle before it, so that the desk is brought to zero until another
+    is activated or a person releases it. `is_disputed`: a report could not be booked, so only exits go out until a
+    person has looked. `target_lots`: the position that was wanted last. `source` and
     `orders_of_source` number the orders decided on one record.
     """
 
@@ -46,10 +30,11 @@ class Desk(Struct, kw_only=True):
     strategy: str
     ring: TickRing
     offsets: deque[int]
+    account: Account
     bid_ticks: int | None = None
     ask_ticks: int | None = None
     reference_ns: int = 0
-    account: Account = FLAT
+    state: TradingState = TradingState.REDUCING
     active: ActiveBundle | None = None
     previous: ActiveBundle | None = None
     shadow: ActiveBundle | None = None
@@ -75,7 +60,22 @@ class Desk(Struct, kw_only=True):
 
 def new_desk(instrument: Instrument, strategy: str) -> Desk:
     """Return an empty desk for the one strategy that trades the instrument."""
-    return Desk(instrument=instrument, strategy=strategy, ring=TickRing(), offsets=deque(maxlen=RING_TICKS))
+    return Desk(
+        instrument=instrument,
+        strategy=strategy,
+        ring=TickRing(),
+        offsets=deque(maxlen=RING_TICKS),
+        account=Account(),
+    )
+
+
+def next_index(desk: Desk, offset: int) -> int:
+    """Return how many orders were decided on this market record before the next one, which counts from now on."""
+    if desk.source != offset:
+        desk.source, desk.orders_of_source = offset, 0
+    index = desk.orders_of_source
+    desk.orders_of_source = index + 1
+    return index
 
 
 def take_in(desk: Desk, message: Tick, offset: int, now_ns: int) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from msgspec import Struct
 
-from agents.execution.shard.desk import Account, Desk
+from agents.execution.shard.account import Account
+from agents.execution.shard.desk import Desk
 from agents.execution.shard.step import ServingBundle
 from agents.risk.gate import Proposal
 from bundles.features import Floats32

@@ -8,19 +8,20 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from agents.execution.errors import StepOutOfTurn
 from agents.execution.shard import hot_path, shadow
+from agents.execution.shard.account import Account
 from agents.execution.shard.booking import book, correct
-from agents.execution.shard.desk import Desk, Tick, count, new_desk, take_in
+from agents.execution.shard.desk import Desk, Tick, count, new_desk, next_index, take_in
 from agents.execution.shard.inputs import apply_input
 from agents.execution.shard.intake import Intakes
 from agents.execution.shard.notices import Notice, fell_back, throttled, unanswered
-from agents.execution.shard.orders import NO_ANSWER, OpenOrders, cancel_reason, new_cancel, new_order, proposal_of
+from agents.execution.shard.orders import NO_ANSWER, OpenOrders, new_cancel, new_order, open_order, proposal_of
 from agents.execution.shard.reasons import named
 from agents.execution.shard.records import ShardReader
 from agents.execution.shard.state import ShardState, decode_state, encode_state, restore_desk, state_of
 from agents.execution.shard.step import ServingBundle, ShardConfig, decided_offsets
 from agents.execution.shard.switches import NO_LOG, Switches
 from agents.execution.shard.tally import Tally
-from agents.execution.shard.views import account_of, view_of
+from agents.execution.shard.views import view_of
 from agents.risk.gate import Gate, Proposal
 from agents.risk.kill_switch import TradingState
 from agents.risk.ledger import Ledger
@@ -215,9 +216,11 @@ class Shard:
                 f"step n={step.n} market_from={step.market_from} clock_ns={step.clock_ns} after n={self.n - 1} "
                 f"market_to={self.market_to} clock_ns={self.clock_ns}",
             )
-        for applied in step.inputs:
-            correct(applied, self._desks, self._ledger, self._open, control_to=self.control_to, now_ns=step.clock_ns)
-            apply_input(applied, self._desks, self._switches, self._gate)
+        if step.inputs:
+            for applied in step.inputs:
+                correct(applied, self._desks, self._ledger, control_to=self.control_to, now_ns=step.clock_ns)
+                apply_input(applied, self._desks, self._switches, self._gate)
+            self._switch_desks()
         for record in reports:
             self._apply_report(record, step.clock_ns)
         return [self.read.market(record) for record in market]
@@ -231,7 +234,6 @@ class Shard:
             return hot_path.STALE
         if self._switches.log_id == NO_LOG:
             return hot_path.NO_BUNDLE
-        desk.is_flattening = self._switches.is_flattening(desk)
         return hot_path.question(desk, self._bundle_of(desk.active), message, now_ns)
 
     def _bundle_of(self, named: ActiveBundle | None) -> ServingBundle | None:
@@ -264,11 +266,12 @@ class Shard:
                 bundle,
                 record,
                 log_id=self._switches.log_id,
+                index=next_index(desk, record.offset),
                 seq=self._next_seq,
                 epoch=self.epoch,
                 now_ns=now_ns,
             )
-            self._ordered(order, proposal, now_ns)
+            self._ordered(desk, order, proposal, now_ns)
             orders.append(order)
         self.tally.count(decision, bundle)
         if watching is not None:
@@ -283,9 +286,12 @@ class Shard:
             return None
         return named(denial, proposal, desk, self._switches, is_blind=self._intakes.is_blind)
 
+    def _switch_desks(self) -> None:
+        for desk in self._desks.values():
+            desk.state, desk.is_flattening = self._switches.state(desk), self._switches.is_flattening(desk)
+
     def _state(self, desk: Desk) -> TradingState:
-        state = self._switches.state(desk)
-        return TradingState.REDUCING if state is TradingState.ACTIVE and self._intakes.is_blind else state
+        return TradingState.REDUCING if desk.state is TradingState.ACTIVE and self._intakes.is_blind else desk.state
 
     def _cancels(self, now_ns: int) -> list[Order | Cancel]:
         """Cancel what is not answered in time, what rests against the wanted position, and all under a Halt."""
@@ -293,51 +299,30 @@ class Shard:
         if not self._open:
             return cancels
         overdue_ns = now_ns - self._config.decisions.order_timeout_ms * _MS
-        for name, opened in self._open.by_instrument():
-            desk = self._desks[name]
-            is_halted, is_flattening = self._state(desk) is TradingState.HALTED, self._switches.is_flattening(desk)
-            missing_lots = 0 if desk.target_lots is None else desk.target_lots - desk.account.effective_lots
-            if not (is_halted or is_flattening or missing_lots) and opened.oldest_ns >= overdue_ns:
-                continue  # nearly always
-            for order in list(opened.orders.values()):
-                reason = cancel_reason(
-                    order,
-                    is_halted=is_halted,
-                    is_flattening=is_flattening,
-                    missing_lots=missing_lots,
-                    overdue_ns=overdue_ns,
-                )
-                if reason is None:
-                    continue
-                cancel = new_cancel(order, reason, seq=self._next_seq, epoch=self.epoch)
-                self._sent(cancel, now_ns)
-                cancels.append(cancel)
+        for order, reason in self._open.to_cancel(self._desks, overdue_ns):
+            cancel = new_cancel(order, reason, seq=self._next_seq, epoch=self.epoch)
+            self._sent(cancel, now_ns)
+            cancels.append(cancel)
         return cancels
 
     def _sent(self, message: Order | Cancel, now_ns: int) -> None:
         if isinstance(message, Cancel):
             self._next_seq = message.seq + 1
-            self._open.cancel_asked(message)
+            self._open.cancel_asked(self._desks[message.instrument].account, message)
             self._gate.record_cancel(now_ns)
-            self._renew_account(message.instrument)
             if message.reason == NO_ANSWER:
                 self._notices.append(unanswered(message, self._config.decisions.order_timeout_ms, now_ns))
             return
-        self._ordered(message, proposal_of(message, self._desks[message.instrument].instrument), now_ns)
+        desk = self._desks[message.instrument]
+        next_index(desk, message.source.offset)
+        self._ordered(desk, message, proposal_of(message, desk.instrument), now_ns)
 
-    def _ordered(self, order: Order, proposal: Proposal, now_ns: int) -> None:
+    def _ordered(self, desk: Desk, order: Order, proposal: Proposal, now_ns: int) -> None:
         self._next_seq = order.seq + 1
-        desk = self._desks[order.instrument]
-        desk.orders_of_source = desk.orders_of_source + 1 if desk.source == order.source.offset else 1
-        desk.source = order.source.offset
-        self._open.add(order, proposal.lots, now_ns)
+        self._open.add(desk.account, open_order(order, proposal.lots, now_ns))
         if self._gate.record(proposal, desk.mark_ticks_doubled, now_ns):
             limits = self._switches.limits().for_pair(desk.strategy, order.instrument)
             self._notices.append(throttled(order, limits, now_ns))
-        self._renew_account(order.instrument)
-
-    def _renew_account(self, instrument: str) -> None:
-        self._desks[instrument].account = account_of(instrument, self._ledger, self._open)
 
     def _apply_report(self, record: Record, now_ns: int) -> None:
         message = self.read.report(record)
@@ -392,8 +377,13 @@ class Shard:
         self._intakes = Intakes(self._config.decisions.dead_letters, state.intakes)
         self._ledger = Ledger.restore(state.ledger, self._config.instruments)
         self._gate = Gate.restore(state.gate, self._switches.limits(), self._config.instruments)
-        self._open.restore(state.open_orders)
-        for name, desk_state in state.desks.items():
-            if (desk := self._desks.get(name)) is not None:
+        self._open = OpenOrders()
+        for name, desk in self._desks.items():
+            desk.account = Account()
+            desk.account.hold(self._ledger.position_lots(name), self._ledger.average_price(name))
+            if (desk_state := state.desks.get(name)) is not None:
                 restore_desk(desk, desk_state)
-                self._renew_account(name)
+        for order in state.open_orders:
+            if order.instrument in self._desks:  # else it is traded no more
+                self._open.add(self._desks[order.instrument].account, order)
+        self._switch_desks()

@@ -5,9 +5,9 @@ import hashlib
 import msgspec
 from msgspec import Struct
 
+from agents.execution.shard.account import OpenOrder
 from agents.execution.shard.desk import Desk
 from agents.execution.shard.intake import IntakeState
-from agents.execution.shard.orders import OpenOrder
 from agents.risk.gate import GateState
 from agents.risk.ledger import LedgerState
 from messages import Refused
