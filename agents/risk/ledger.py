@@ -14,6 +14,7 @@ from messages.errors import Refused
 from messages.reports import ExecutionReport
 
 FINISHED_ORDERS = 1024
+LIVE_ORDERS = 65_536  # nobody has so many open: their ends were lost, or the reports are nonsense
 UNASSIGNED = ""
 MAX_MONEY = 1e18  # currency: more is nonsense, and its arithmetic would leave float64
 _MAX_NANOS = MAX_MONEY * NANO
@@ -117,7 +118,8 @@ class Ledger:
         """Book what the report adds to what is known of its order; None when that is nothing.
 
         Raises BadReport, with nothing changed, for an unknown instrument, a quantity off the grid, more than MAX_MONEY,
-        an order that finished too long ago to be known, or one that was another instrument's, strategy's or side's.
+        an order that finished too long ago to be known, one that was another instrument's, strategy's or side's, or one
+        more while LIVE_ORDERS are open.
         """
         instrument = self._instruments.get(report.instrument)
         if instrument is None:
@@ -127,6 +129,8 @@ class Ledger:
         if known is None:
             if order.offset <= self._forgotten.get(order.partition, -1):
                 raise BadReport(f"report {report.exec_id}", f"order {order_id} finished too long ago to be known")
+            if len(self._live) >= LIVE_ORDERS:
+                raise BadReport(f"report {report.exec_id}", f"{LIVE_ORDERS:,} orders are open already")
             known = _NOTHING_KNOWN
         elif (
             known.instrument != report.instrument or known.strategy != report.strategy or known.side != report.side

@@ -20,9 +20,12 @@ from agents.risk.calculators import (
     calculate,
     drawdown,
     drawdowns,
+    loss_streak,
     return_figures,
 )
-from agents.risk.limits import Limits
+from agents.risk.limits import Limits, PortfolioLimits
+from agents.risk.portfolio import Portfolio
+from tests.agents.risk.market import INSTRUMENTS, NOW, report
 
 OBSERVED: Observed = {
     "position": -2.0,
@@ -123,6 +126,15 @@ def test_figures_of_returns_are_those_of_the_textbook(returns: list[float]) -> N
 @given(st.lists(st.floats(-1e6, 1e6), max_size=60))
 def test_a_drawdown_over_time_is_the_drawdown_from_the_peak_so_far(equities: list[float]) -> None:
     assert drawdowns(equities) == [drawdown(equity, max(equities[: n + 1])) for n, equity in enumerate(equities)]
+
+
+@given(st.lists(st.integers(-3, 3), max_size=12))
+def test_the_portfolio_counts_losses_as_the_calculator_does(pnls: list[int]) -> None:
+    portfolio = Portfolio(INSTRUMENTS, PortfolioLimits(), cash=0.0)
+    for n, pnl in enumerate(pnls):
+        for side, price in (("buy", 100.0), ("sell", 100.0 + pnl)):
+            portfolio.apply_report(report(order_id=f"{n}{side}", side=side, average_price=price))
+    assert portfolio.snapshot(NOW).loss_streak == loss_streak(pnls)
 
 
 def test_each_metric_is_there_when_all_that_it_needs_is_and_only_then() -> None:

@@ -177,6 +177,18 @@ def test_what_cannot_be_booked_changes_nothing(wrong: dict[str, object]) -> None
     assert ledger.snapshot() == before
 
 
+def test_orders_that_never_end_are_refused_one_day_and_the_known_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.risk.ledger.LIVE_ORDERS", 3)
+    ledger = Ledger(INSTRUMENTS)
+    new = {"status": ReportStatus.NEW, "cumulative_quantity": 0.0}
+    for n in range(3):
+        ledger.apply(report(order_id=f"o{n}", **new))
+    with pytest.raises(BadReport, match="3 orders are open already"):
+        ledger.apply(report(order_id="o3", **new))
+    assert ledger.apply(report(order_id="o0", report_seq=1)) is not None
+    assert ledger.apply(report(order_id="o3")) is not None
+
+
 @pytest.mark.parametrize("other", [{"instrument": "ETH"}, {"strategy": "t"}, {"side": "sell"}])
 def test_an_order_cannot_become_anothers(other: dict[str, object]) -> None:
     ledger = Ledger(INSTRUMENTS)
