@@ -19,6 +19,7 @@ from agents.risk.instruments import Instrument
 from agents.risk.ledger import BadReport, Ledger
 from agents.risk.limits import Limits
 from agents.risk.portfolio import Portfolio
+from agents.risk.share_moves import ShareMoves
 from messages import (
     Adjust,
     Alert,
@@ -82,6 +83,7 @@ class RiskAgent:
         self._control = ControlFold()
         self._crossings = Crossings(agent_id, config.alert_hold_ms)
         self._check = ExecutionCheck(instruments, limits.portfolio, shards=1)  # how many is known at the start
+        self._shares = self._new_shares(1)
         self._reports_to: dict[int, int] = {}
         self._control_to = 0
         self._checkpointed: tuple[int, int, dict[int, int]] = (0, 0, {})  # when (ns), and up to where
@@ -144,6 +146,7 @@ class RiskAgent:
             mark_interval_ms=self._config.snapshot_interval_ms,
         )
         self._check = ExecutionCheck(self._instruments, self._limits.portfolio, shards=len(past.reports_to))
+        self._shares = self._new_shares(len(past.reports_to))
         self._check.begin(past.reports_to, past.control_to)
         # What was told before the restart is told already, wherever it stands.
         self._told = {m.reason for m in map(_decoded, past.control) if isinstance(m, Halt) and self._is_own(m)}
@@ -193,6 +196,7 @@ class RiskAgent:
                     await self._on_control(clients, record)
                 elif isinstance(beat := _decoded(record), Heartbeat):
                     self._check.hear(beat)
+                    self._shares.hear(beat, self._clock.now_ns())
             if records:
                 await self._watch_limits(clients)
 
@@ -210,8 +214,17 @@ class RiskAgent:
             await self._publish_snapshot(clients)
             if self._clock.now_ns() - self._checkpointed[0] >= self._config.checkpoint_interval_ms * 1_000_000:
                 await self._publish_checkpoint(clients)
+            await self._move_shares(clients)
             await self._clock.sleep(self._config.snapshot_interval_ms / 1_000)
             await self._watch_limits(clients)
+
+    def _new_shares(self, partitions: int) -> ShareMoves:
+        return ShareMoves(self._limits, self._instruments, self._config.shares, self._agent_id, partitions=partitions)
+
+    async def _move_shares(self, clients: _Clients) -> None:
+        move = self._shares.propose(self._clock.now_ns(), self._control.limits_version)
+        if move is not None:
+            await clients.producer.publish("control", NewRecord(key=control_key(move).encode(), value=encode(move)))
 
     async def _publish_snapshot(self, clients: _Clients, *, is_last: bool = False) -> None:
         now_ns = self._clock.now_ns()
@@ -310,9 +323,10 @@ class RiskAgent:
 
     def _correct(self, offset: int, message: Adjust | LimitsMessage) -> None:
         if isinstance(message, LimitsMessage):
-            self._limits = self._limits.changed(message.changes)
-            self._portfolio.set_limits(self._limits.portfolio)
-            self._check.limits = self._limits.portfolio
+            if (error := self._shares.changed(offset, message)) is not None:
+                raise error
+            self._portfolio.set_limits(self._shares.limits.portfolio)
+            self._check.limits = self._shares.limits.portfolio
         elif offset >= self._control_to:  # else it is in the checkpoint
             name = message.instrument
             before = 0 if name is None else self.ledger.position_lots(name)

@@ -5,6 +5,17 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 
+class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How shares of the portfolio's exposure limits move between shards.
+
+    `interval_ms`: one move at most in this time; each is a record on `control`, which is kept for ever. `silent_ms`: a
+    shard that was not heard for so long is not asked to give.
+    """
+
+    interval_ms: Annotated[int, Meta(ge=100)] = 5_000
+    silent_ms: Annotated[int, Meta(ge=100)] = 5_000
+
+
 class RiskConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the Risk agent runs.
 
@@ -23,3 +34,4 @@ class RiskConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     checkpoint_interval_ms: Annotated[int, Meta(ge=10)] = 60_000
     alert_hold_ms: Annotated[int, Meta(ge=0)] = 10_000
     heartbeat_interval_ms: Annotated[int, Meta(gt=0)] = 1_000
+    shares: ShareConfig = ShareConfig()

@@ -6,7 +6,7 @@ a share that shrinks counts until the shard's log holds the shrink, so that ever
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -73,7 +73,6 @@ class Use(Struct, frozen=True, kw_only=True):
     """
 
     control_to: int
-    ts: int
     gross: float = 0.0
     net: float = 0.0
     is_starved: bool = False
@@ -87,7 +86,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     """One shard when shares are planned, in millionths.
 
     `share`: what `control` says. `enforceable`: the most that any owner may still go by. `used` is None as long as
-    nothing was heard. `least`: what it always keeps.
+    nothing was heard; `is_silent`: nothing for a while. `least`: what it always keeps.
     """
 
     share: int
@@ -96,6 +95,12 @@ class Standing(Struct, frozen=True, kw_only=True):
     is_starved: bool
     least: int
     first: int
+    is_silent: bool = False
+
+    @property
+    def is_shrinking(self) -> bool:
+        """Whether it was asked to give, and may not know it yet."""
+        return self.enforceable > self.share
 
     @property
     def bound(self) -> int:
@@ -113,7 +118,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     @property
     def spare(self) -> int:
         """What it can give and still have room. A starved one keeps its first share."""
-        if self.used is None:
+        if self.used is None or self.is_silent:
             return 0
         return max(0, self.share - max(self.first if self.is_starved else self.least, _comfortable(self.used)))
 
@@ -124,12 +129,13 @@ def standings(
     *,
     budget: Budget,
     limit: float,
-    traded: frozenset[int],
+    traded: Collection[int],
+    silent: Collection[int] = (),
 ) -> list[Standing]:
     """Return where each shard stands.
 
     `history`: (first offset of `control` after it, shares then), oldest first, from before the oldest use on. `limit`:
-    money, what the whole is now. `traded`: the partitions with instruments.
+    money, what the whole is now. `traded`: the partitions with instruments; `silent`: those not heard for a while.
     """
     shares = history[-1][1]
     first = WHOLE // len(shares)
@@ -150,6 +156,7 @@ def standings(
                 is_starved=use is not None and use.is_starved,
                 least=first // _KEPT if number in traded else 0,
                 first=first,
+                is_silent=number in silent,
             )
         )
     return found
@@ -159,8 +166,8 @@ def plan(shards: Sequence[Standing]) -> dict[int, int]:
     """Return the shares to write next, by partition, in millionths; empty: leave all as it is.
 
     Whatever is granted is free already: neither in use nor enforceable by anybody else. Where that is too little,
-    those that use little are asked to give; what they give is granted when it is free. Nobody is asked while a shrink
-    is not known to be in force.
+    those that use little are asked to give; what they give is granted when it is free. Nobody is asked while another
+    is shrinking.
     """
     changes: dict[int, int] = {}
     free = WHOLE - sum(shard.bound for shard in shards)
@@ -178,7 +185,7 @@ def plan(shards: Sequence[Standing]) -> dict[int, int]:
             missing += shard.wanted - granted
         else:
             missing += shard.wanted - shard.share
-    if missing < _LEAST_MOVE or any(shard.enforceable > shard.share for shard in shards):
+    if missing < _LEAST_MOVE or any(shard.is_shrinking and not shard.is_silent for shard in shards):
         return changes
     for number in sorted(range(len(shards)), key=lambda number: (-shards[number].spare, number)):
         given = min(shards[number].spare, missing)

@@ -96,7 +96,7 @@ def test_the_share_before_a_shrink_counts_until_the_shrink_is_in_the_shards_log(
     history = [(0, (500_000, 500_000)), (8, (200_000, 500_000)), (12, (200_000, 800_000))]
 
     def enforceable(control_to: int) -> int:
-        uses = {0: Use(control_to=control_to, ts=0)}
+        uses = {0: Use(control_to=control_to)}
         return standings(history, uses, budget="gross", limit=LIMIT, traded=frozenset({0, 1}))[0].enforceable
 
     assert [enforceable(to) for to in (0, 7, 8, 20)] == [500_000, 500_000, 200_000, 200_000]
@@ -125,7 +125,6 @@ class Cluster:
         self.control: list[Shares] = []
         self.beats: list[tuple[int, Use]] = []
         self.heard: list[dict[int, Use]] = [{}, {}]
-        self.clock = 0
         self.grown = 0
 
     def run(self, steps: int) -> None:
@@ -186,11 +185,10 @@ class Cluster:
 
     def beat(self) -> None:
         number, shard = self.any_shard()
-        self.clock += 1
         self.beats.append((number, self.told_by(shard)))
 
     def told_by(self, shard: Shard) -> Use:
-        return Use(control_to=shard.logged, ts=self.clock, gross=shard.used * LIMIT / WHOLE)
+        return Use(control_to=shard.logged, gross=shard.used * LIMIT / WHOLE)
 
     def hear(self) -> None:
         """Any late heartbeat may come now, to one agent, or again."""
@@ -198,7 +196,7 @@ class Cluster:
             number, use = self.random.choice(self.beats[-6:])
             heard = self.random.choice(self.heard)
             known = heard.get(number)
-            if known is None or (use.control_to, use.ts) >= (known.control_to, known.ts):
+            if known is None or use.control_to >= known.control_to:
                 heard[number] = use
 
     def restart_risk(self) -> None:
@@ -240,7 +238,7 @@ def test_whatever_is_late_lost_or_taken_over_the_limit_holds_for_any_next_owner(
 
 def test_an_acknowledgement_that_is_not_in_the_log_yet_would_not_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def of_memory(_: Cluster, shard: Shard) -> Use:
-        return Use(control_to=shard.applied, ts=0, gross=shard.used * LIMIT / WHOLE)
+        return Use(control_to=shard.applied, gross=shard.used * LIMIT / WHOLE)
 
     monkeypatch.setattr(Cluster, "told_by", of_memory)
     with pytest.raises(AssertionError):
@@ -258,7 +256,7 @@ def test_shares_follow_what_is_in_use_and_settle() -> None:
         for offset in range(1, 40):
             used = [min(want, share) for want, share in zip(demand, shares.gross, strict=True)]
             uses = {
-                number: Use(control_to=10**9, ts=offset, gross=money * LIMIT / WHOLE, is_starved=money < demand[number])
+                number: Use(control_to=10**9, gross=money * LIMIT / WHOLE, is_starved=money < demand[number])
                 for number, money in enumerate(used)
             }
             changes = plan(standings(history, uses, budget="gross", limit=LIMIT, traded=frozenset(range(4))))
