@@ -1,7 +1,4 @@
-"""The recorded market of one partition as the paper venue sees it, and what its own orders have taken from it.
-
-Each taking is kept with its market record: an order that is judged late finds what it would have found in time.
-"""
+"""The recorded market of one partition as the paper venue sees it, and what its own orders have taken from it."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
@@ -27,24 +24,14 @@ class BarMatching(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Volume(Struct, gc=False):
     """What our orders have taken of the volume on offer at one price, over consecutive quotes that show it."""
 
-    total: int = 0
-    newest: int = -1  # offset of the last market record at which something was taken
-    takings: list[tuple[int, int]] | None = None  # most volumes are never touched
+    taken_lots: int = 0
 
-    def left(self, displayed_lots: int, market_offset: int) -> int:
-        """Return what is still to be found at a market record; later takings have not happened then."""
-        taken = self.total
-        if self.newest > market_offset:
-            taken = sum(lots for at, lots in self.takings or () if at <= market_offset)
-        return max(0, displayed_lots - taken)
+    def left(self, displayed_lots: int) -> int:
+        """Return what is still to be found.
 
-    def take(self, lots: int, market_offset: int) -> None:
-        """Note that an order took `lots` at a market record."""
-        if self.takings is None:
-            self.takings = []
-        self.takings.append((market_offset, lots))
-        self.newest = max(self.newest, market_offset)
-        self.total += lots
+        It needs no times: who comes before on `orders` is asked first, and takes all he can before another finds any.
+        """
+        return max(0, displayed_lots - self.taken_lots)
 
 
 class Touch(Struct, frozen=True, gc=False):

@@ -113,7 +113,7 @@ class WorkingOrder:
         most = self._lots if not self.order.reduce_only else min(self._lots, self._reducible(event))
         if most <= 0:
             return [self._finish(ReportStatus.REJECTED, event, Reason.REDUCE_ONLY)]
-        found = min(most, touch.volume.left(touch.lots, event.offset)) if is_reached else 0
+        found = min(most, touch.volume.left(touch.lots)) if is_reached else 0
         if force == "FOK" and found < self._lots:
             return [self._finish(ReportStatus.EXPIRED, event, Reason.FILL_OR_KILL, f"{found} of {self._lots} lots")]
         reports = [self._fill(event, found, touch.ticks, touch, "taker")] if found > 0 else []
@@ -151,14 +151,14 @@ class WorkingOrder:
         if event.bid is not None and event.ask is not None and not self.is_done:
             touch, own = (event.ask, event.bid) if self.is_buy else (event.bid, event.ask)
             if self._is_through(touch.ticks):
-                reports += self._be_hit(event, touch, touch.volume.left(touch.lots, event.offset))
+                reports += self._be_hit(event, touch, touch.volume.left(touch.lots))
             self._look_ahead(own)
         return reports
 
     def _see_print(self, event: Event, printed: Print) -> list[ExecutionReport]:
         if printed.aggressor == self.order.side:
             return []  # it took from the other side of the book
-        lots = printed.volume.left(printed.lots, event.offset)
+        lots = printed.volume.left(printed.lots)
         if printed.ticks == self._limit and printed.aggressor is not None and self._ahead_lots is not None:
             passed = min(lots, self._ahead_lots)
             self._ahead_lots -= passed
@@ -183,7 +183,7 @@ class WorkingOrder:
     def _fill(
         self, event: Event, lots: int, ticks: int, source: Touch | Print, liquidity: Literal["maker", "taker"]
     ) -> ExecutionReport:
-        source.volume.take(lots, event.offset)
+        source.volume.taken_lots += lots
         self._positions.fill(self.order.order_id, self.order.instrument, lots if self.is_buy else -lots, event)
         self.last_event = event
         report = self._writer.fill(lots, ticks, event.ts_recv, liquidity)

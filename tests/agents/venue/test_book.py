@@ -6,6 +6,7 @@ import pytest
 
 from agents.venue.book import PaperBook
 from agents.venue.config import VenueConfig
+from agents.venue.latency import latency_of
 from agents.venue.tape import BarMatching
 from messages import Bar, Claim, Observation
 from messages.orders import Source
@@ -47,6 +48,25 @@ def test_two_orders_share_what_is_displayed_and_it_stays_taken_while_the_price_s
     reports = run(orders, ticks(quote(0), quote(6), quote(20), quote(30, ask=102)))
     filled = {r.order_id: r.cumulative_quantity for r in reports}
     assert filled == {"o0": 6.0, "o1": 4.0, "o2": 0.0}
+
+
+def test_what_was_sold_to_a_bid_stays_taken_while_its_price_stands() -> None:
+    orders = ordered(*((0, order(seq, at, side="sell", quantity=6.0)) for seq, at in enumerate((0, 0, 1))))
+    reports = run(orders, ticks(quote(0), quote(6), quote(20, ask=105), quote(30, bid=98)))
+    assert {r.order_id: r.cumulative_quantity for r in reports} == {"o0": 6.0, "o1": 4.0, "o2": 0.0}
+
+
+def test_an_order_never_overtakes_the_one_before_it() -> None:
+    config = VenueConfig(latency_quantiles_ns=(0, 100 * MS))
+    latency = latency_of(config)
+    slow = next(f"o{n}" for n in range(100) if latency.of(f"o{n}") > 50 * MS)
+    fast = next(f"o{n}" for n in range(100) if latency.of(f"o{n}") < 20 * MS)
+    orders = ordered((0, order(0, 0, order_id=slow)), (0, order(1, 0, order_id=fast)))
+    reports = run(orders, ticks(quote(0), quote(30, ask=105), quote(100, ask=110)), config=config)
+    assert [(r.order_id, r.last_price) for r in reports] == [(slow, 110.0), (fast, 110.0)]
+    cancelled = [*ordered((0, order(0, 0, order_id=slow)), (0, order(1, 0, order_id=fast)), (0, cancel(2, slow)))]
+    lost = run(cancelled, ticks(quote(0), *(quote(at, ask=105) for at in range(10, 200, 10))), config=config)
+    assert {r.order_id: r.status.value for r in lost}[fast] == "filled"
 
 
 @pytest.mark.parametrize(("size", "expected"), [(4.0, ["expired"]), (5.0, ["filled"])])
@@ -263,6 +283,18 @@ def test_a_reduce_only_order_counts_what_the_orders_before_it_filled() -> None:
     )
     filled = {r.order_id: r.cumulative_quantity for r in run(orders, ticks(quote(0), quote(6)))}
     assert filled == {"o0": 4.0, "o1": 3.0, "o2": 1.0, "o3": 0.0}
+
+
+def test_a_late_reduce_only_order_does_not_see_what_was_filled_after_its_time() -> None:
+    entry = order(0, 0, limit_price=100.0, time_in_force="GTC")
+    leave = order(1, 1, side="sell", reduce_only=True)
+    market = ticks(quote(0), quote(6), quote(12), trade(20, 99, 50, aggressor="sell"))
+    in_time = run(ordered((0, entry), (6, leave)), market)
+    assert [r.reason for r in in_time if r.order_id == "o1"] == ["REDUCE_ONLY"]
+    book = PaperBook(0, CONFIG, INSTRUMENTS)
+    claim, first, second = ordered((0, entry), (6, leave))
+    reports = run([claim, first], market, book=book) + book.orders([second])
+    assert [r.status.value for r in reports] == ["new", "filled", "rejected"]
 
 
 def test_after_retention_took_reports_a_reduce_only_order_is_taken_at_its_word() -> None:
