@@ -1,5 +1,6 @@
 """What the exactness drills trade: four shards, two instruments each, under limits that end no drill."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,6 @@ def new_bundle(home: Path, key: SigningKey, *, sequence: int) -> Announced:
     )
 
 
-def read_back(cluster: Cluster) -> Log:
+def read_back(cluster: Cluster, topics: Iterable[str] = _READ) -> Log:
     """Return a new reader of what the checks need, from the beginnings."""
-    return Log(cluster.url, cluster.prefix, {name: TOPICS[name].partitions(SHARDS) for name in _READ})
+    return Log(cluster.url, cluster.prefix, {name: TOPICS[name].partitions(SHARDS) for name in topics})
