@@ -37,11 +37,6 @@ class Account(Struct, kw_only=True):
     unanswered: int = 0
 
     @property
-    def is_flat(self) -> bool:
-        """Whether nothing is held and nothing is open."""
-        return not self.position_lots and not self.orders
-
-    @property
     def is_unanswered(self) -> bool:
         """Whether the venue did not answer an order in time, so that its cancel was asked for."""
         return self.unanswered > 0

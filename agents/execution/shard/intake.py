@@ -127,18 +127,13 @@ class Intake:
 
 
 class Intakes:
-    """The intakes of a shard: one for each topic whose records may be refused."""
+    """The intakes of a shard: one for each topic whose records may be refused. `is_blind`: one is unreadable."""
 
     def __init__(self, limits: DeadLetterLimits, states: Mapping[str, IntakeState] | None = None) -> None:
         states = states or {}
-        self._market, self._reports = (Intake(topic, limits, states.get(topic)) for topic in ("market", "reports"))
-        self._by_topic = {"market": self._market, "reports": self._reports}
+        self._by_topic = {topic: Intake(topic, limits, states.get(topic)) for topic in ("market", "reports")}
         self._turns: list[Turn] = []
-
-    @property
-    def is_blind(self) -> bool:
-        """Whether a topic is unreadable."""
-        return self._market.unreadable is not None or self._reports.unreadable is not None
+        self.is_blind = bool(self.unreadable)
 
     @property
     def unreadable(self) -> dict[str, Unreadable]:
@@ -160,6 +155,7 @@ class Intakes:
             turn = intake.bad(record.offset, read, now_ns)
         if turn is not None:
             self._turns.append(turn)
+            self.is_blind = bool(self.unreadable)
 
     def take_turns(self) -> list[Turn]:
         """Return, once, what has turned since the last call."""

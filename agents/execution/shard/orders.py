@@ -50,7 +50,7 @@ class OpenOrders:
         return found
 
     def add(self, account: Account, order: OpenOrder) -> None:
-        """An order goes out."""
+        """An order goes out, or stands in a checkpoint."""
         self._accounts[order.instrument] = account
         account.orders[order.order_id] = order
         account.count(order, 1)

@@ -47,13 +47,15 @@ def _worst_of(desks: Iterable[Desk], *, without: Desk | None = None) -> tuple[in
         account = desk.account
         if desk is without or not (account.position_lots or account.orders):
             continue
-        if (doubled := desk.mark_ticks_doubled) is None:
+        if desk.bid_ticks is None or desk.ask_ticks is None:
             doubled = ceil(2 * account.entry_price / desk.instrument.price_step)
+        else:
+            doubled = desk.bid_ticks + desk.ask_ticks
         value = doubled * desk.instrument.nanos_per_tick_lot
         # Halved away from zero: never a little less than it is.
         low = (account.position_lots - account.sell_lots) * value // 2
         high = -(-(account.position_lots + account.buy_lots) * value // 2)
-        gross += max(high, -low)
+        gross += high if high > -low else -low  # noqa: FURB136 - a call costs as much as a desk
         highest += high
         lowest += low
     return gross, highest, lowest
