@@ -20,6 +20,7 @@ import itertools
 import logging
 from collections import deque
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -134,8 +135,7 @@ class _Wire(asyncio.Protocol):
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP's always are
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = True
