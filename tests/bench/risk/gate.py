@@ -36,10 +36,10 @@ Case = tuple[Proposal, View, int]
 
 
 def busy_gate(limits: Limits = LIMITS) -> Gate:
-    """A gate behind a minute of orders: five a second, in two instruments for two strategies."""
+    """A gate behind most of a minute of orders: six a second, in two instruments for two strategies."""
     chance, gate = random.Random(17), Gate(limits, INSTRUMENTS)
     for number in range(300):
-        gate.record(_proposal(chance), BID + ASK + chance.randint(-40, 40), NOW_NS - 60_000 * _MS + number * 200 * _MS)
+        gate.record(_proposal(chance), BID + ASK + chance.randint(-40, 40), NOW_NS - 50_000 * _MS + number * 160 * _MS)
     return gate
 
 
