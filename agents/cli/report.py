@@ -12,6 +12,7 @@ from agents.replay.record import Recording, read_recording
 from agents.report.figures import series_of, summarise
 from agents.report.page import write_report
 from agents.report.summary import Summary, render_table
+from agents.report.told import told
 
 _PAGE = "report.html"
 
@@ -43,5 +44,5 @@ def _write(recording: Recording, path: Path) -> Summary:
     series = series_of(
         recording.records, partitions=partitions, instruments=instruments, cash=cash, limits=settings.limits.portfolio
     )
-    write_report(path, summary, series, title="tickpilot report")
+    write_report(path, summary, series, title="tickpilot report", said=told(recording.records))
     return summary

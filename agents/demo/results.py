@@ -12,6 +12,7 @@ from agents.replay.replay import Replayed
 from agents.report.figures import series_of, summarise
 from agents.report.page import write_report
 from agents.report.summary import Summary
+from agents.report.told import told
 from messages import TOPICS, Partition, Record, Refused
 
 MARKER = "recording.json"
@@ -86,7 +87,7 @@ def _report(run: DemoRun, replayed: Replayed | None, seconds: float) -> Summary:
         labels=labels,
         limits=settings.limits.portfolio,
     )
-    path = write_report(run.home / REPORT, summary, series, title="tickpilot demo")
+    path = write_report(run.home / REPORT, summary, series, title="tickpilot demo", said=told(records))
     return msgspec.structs.replace(summary, report=str(path))
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from agents.replay.outcomes import DENIALS
 from agents.report.figures import Series
 from agents.report.plots import Picture, draw_pictures
 from agents.report.summary import REPORT, DeniedOrders, Row, Summary, rows
+from agents.report.told import MOST, Told
 
 _TOPIC = re.compile("`([^`]+)`")
 _STYLE = """
@@ -33,14 +34,16 @@ img { display: block; width: 100%; height: auto; }
 """
 
 
-def write_report(path: Path, summary: Summary, series: Series, *, title: str = "tickpilot report") -> Path:
+def write_report(
+    path: Path, summary: Summary, series: Series, *, title: str = "tickpilot report", said: Sequence[Told] = ()
+) -> Path:
     """Write the report of a run to `path`, folders included, and return it. Raises PlottingMissing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(format_page(summary, draw_pictures(series), title=title), encoding="utf-8")
+    path.write_text(format_page(summary, draw_pictures(series), title=title, said=said), encoding="utf-8")
     return path
 
 
-def format_page(summary: Summary, pictures: Iterable[Picture], *, title: str) -> str:
+def format_page(summary: Summary, pictures: Iterable[Picture], *, title: str, said: Sequence[Told] = ()) -> str:
     """Return the page: the table first, the pictures after it, everything inside the one file."""
     return "\n".join(
         [
@@ -55,6 +58,7 @@ def format_page(summary: Summary, pictures: Iterable[Picture], *, title: str) ->
             "</tbody></table>",
             *(_figure(picture) for picture in pictures),
             *_denials(summary),
+            *_said(said),
             "</body></html>\n",
         ]
     )
@@ -90,6 +94,18 @@ def _denial(denied: DeniedOrders) -> str:
     by_name = ", ".join(f"{name or 'unknown'} {count:,}" for name, count in denied.instruments.items())
     note = f"{DENIALS[denied.code]}; the newest: `{denied.last}`; by instrument: {by_name}"
     return _row(Row(denied.code.value, f"{denied.orders:,}", note))
+
+
+def _said(said: Sequence[Told]) -> list[str]:
+    if not said:
+        return []
+    return [
+        "<h2>What was halted, changed and told</h2>",
+        f"<p>Switches on control and alerts, oldest first{f'; the newest {MOST}' if len(said) == MOST else ''}.</p>",
+        "<table><thead><tr><th>time (UTC)</th><th>what</th><th>who, and why</th></tr></thead><tbody>",
+        *(_row(Row(one.time, one.what, f"{one.who}: {one.text}", one.is_bad)) for one in said),
+        "</tbody></table>",
+    ]
 
 
 def _figure(picture: Picture) -> str:
