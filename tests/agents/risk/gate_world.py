@@ -27,7 +27,7 @@ USUAL = {
     "max_net_exposure": 45.0,
     "max_open_orders": 4,
     "price_collar_bps": 120.0,
-    "price_collar_period_bps": 300.0,
+    "price_collar_period_bps": 250.0,
     "price_collar_period_ms": 2_000,
     "max_messages_per_s": 6,
     "duplicate_window_ms": 20,
@@ -42,9 +42,12 @@ FILES: tuple[dict[str, Any], ...] = (
     {"defaults": USUAL, "strategies": {"t": {"max_position": 0.2, "min_order_value": 5.0, "duplicate_window_ms": 500}}},
     {"defaults": USUAL | {"duplicate_window_ms": 0, "repeated_execution_window_ms": 0, "price_collar_period_ms": 0}},
     {"defaults": {"max_messages_per_s": 5, "max_gross_exposure": 50.0, "max_repeated_executions": 4}},
+    {"defaults": USUAL | {"min_order_quantity": 0.065, "max_order_quantity": 0.155, "max_position": 0.2575}},
     {"defaults": USUAL | {"max_reference_age_ms": 0, "price_collar_bps": 30.0, "max_net_exposure": 20.5}},
     {
-        "defaults": USUAL | {"max_position": 0.005, "max_gross_exposure": 1e-9},
+        "defaults": USUAL
+        | {"max_position": 0.005, "max_gross_exposure": 1e-9}
+        | {"min_order_quantity": 0.0, "min_order_value": 0.0},
         "instruments": {"BTC": USUAL},
         "strategies": {"s": {"max_order_value": 12.5, "price_collar_period_bps": 50.0}},
     },
@@ -129,6 +132,8 @@ class World:
             case 10:
                 market.bid, market.ask = ODD_QUOTES[b % len(ODD_QUOTES)]
                 market.quoted_ns = (self.now, self.now, self.now + 1, None)[c % 4]
+                if c % 3 == 0:
+                    market.bid, market.ask = (200, 201) if market.name == "BTC" else (10_000, 10_050)
             case 11 | 12 | 13 | 14:
                 self.fill(market, b, c)
             case 15 | 16 | 17:
@@ -155,7 +160,7 @@ class World:
             case 29 | 30:
                 self.propose(self.last)
             case _:
-                if c % 8:
+                if c % 8 > 1:
                     self.quote(market, 3, c)  # as most orders follow on a quote
                 self.propose(order(market, a, b, c // 8))
         self.steps += 1

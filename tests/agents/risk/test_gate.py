@@ -169,6 +169,13 @@ def test_equal_content_within_the_window_is_a_duplicate_and_later_it_is_not() ->
     assert code(guarded, proposal(), fresh, NOW + 100 * MS) is None
 
 
+def test_what_the_duplicate_window_has_left_behind_is_forgotten() -> None:
+    guarded = gate(duplicate_window_ms=100)
+    for lots, ms in ((1, 0), (2, 0), (1, 90), (3, 100), (1, 190)):
+        guarded.record(proposal(lots=lots), TWICE_MID, NOW + ms * MS)
+    assert [(content[3], ts - NOW) for content, ts in guarded.snapshot().contents] == [(3, 100 * MS), (1, 190 * MS)]
+
+
 def test_the_message_rate_denies_beyond_the_limit_and_recovers_at_once() -> None:
     guarded = gate(max_messages_per_s=2)
     guarded.record(proposal(), TWICE_MID, NOW)
