@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from typing import Protocol
+from uuid import uuid4
 
 from agents.lifecycle.agent import Agent
 from agents.risk.instruments import Instrument
@@ -11,7 +12,7 @@ from agents.venue.adapter import AdapterAgent, AdapterConfig
 from agents.venue.conformance import Offer
 from examples.simulated_exchange import ExchangeServer
 from examples.venue_adapter import LineVenue
-from messages import TOPICS, Bus, Clock, Fatal, Quote, SystemClock
+from messages import TOPICS, Bus, Clock, Fatal, Quote, SystemClock, connect
 from messages.bus.memory.broker import MemoryBroker
 
 X = Instrument(instrument="X", price_step=0.5, quantity_step=0.01, taker_fee_bps=5.0, maker_fee_bps=1.0)
@@ -49,6 +50,21 @@ class MemoryBuses:
     async def after(self, client: str, operation: str) -> None:
         if client in self._dead:
             raise Fatal(f"{client} was killed in {operation}")
+
+
+class KafkaBuses:
+    """New topics on a real Kafka; a killed client's connections are gone at once."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._prefix = url, f"conformance-{uuid4().hex[:12]}-"
+        self._buses: dict[str, Bus] = {}
+
+    def connect(self, client: str) -> Bus:
+        self._buses[client] = bus = connect(self._url, client=client, prefix=self._prefix)
+        return bus
+
+    async def kill(self, client: str) -> None:
+        await self._buses[client].stop()
 
 
 class UnderTest:
