@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from agents.risk.instruments import Instrument
 from agents.venue.config import VenueConfig
+from agents.venue.intake import Intake
 from agents.venue.latency import Latency, latency_of
 from agents.venue.open_orders import OpenOrders
 from agents.venue.positions import Positions
@@ -52,10 +53,7 @@ class PaperBook:
         self._latency = latency_of(config) if latency is None else latency
         self.positions = Positions(instruments)
         self.tape = Tape(instruments, config.bars, config.remembered_records)
-        self.void_orders = 0
-        self.missing_orders = 0
-        self._epoch: int | None = None
-        self._next_seq: int | None = None
+        self._intake = Intake()
         self._orders: dict[str, WorkingOrder] = {}
         self._answered: dict[str, None] = {}
         self._open: defaultdict[str, OpenOrders] = defaultdict(OpenOrders)
@@ -69,6 +67,16 @@ class PaperBook:
         # Order -> record times that market records have to pass for its cancels to take effect, in topic order.
         self._cancels: dict[str, list[int]] = {}
         self._finished: deque[str] = deque()
+
+    @property
+    def void_orders(self) -> int:
+        """Orders and cancels of older owners."""
+        return self._intake.void
+
+    @property
+    def missing_orders(self) -> int:
+        """Orders and cancels that never came."""
+        return self._intake.missing
 
     @property
     def open_orders(self) -> int:
@@ -116,33 +124,18 @@ class PaperBook:
         late: list[tuple[WorkingOrder, Event]] = []
         for record, message in records:
             if isinstance(message, Claim):
-                self._epoch = record.offset
                 self._sources.clear()
-            elif not self._counts(message):
+            if not self._intake.takes(record, message):
                 continue
-            elif isinstance(message, Cancel):
+            if isinstance(message, Cancel):
                 if message.order_id in self._orders or message.order_id in self._waiting:
                     under_way_ms = -(-self._latency.of(message.cancel_id) // _MILLI)
                     self._cancels.setdefault(message.order_id, []).append(record.timestamp_ms + under_way_ms)
-            else:
+            elif isinstance(message, Order):
                 reports += self._take(record, message, late)
         for working, source in late:
             reports += self._catch_up(working, source)
         return reports + self._cancel_late()
-
-    def _counts(self, message: Order | Cancel) -> bool:
-        """Whether the record is its owner's and new; retention may have removed the Claim before the first one."""
-        if self._epoch is None:
-            self._epoch = message.epoch
-        if message.epoch != self._epoch:
-            self.void_orders += 1
-            return False
-        if self._next_seq is not None and message.seq < self._next_seq:
-            return False
-        if self._next_seq is not None:
-            self.missing_orders += message.seq - self._next_seq
-        self._next_seq = message.seq + 1
-        return True
 
     def _take(self, record: Record, order: Order, late: list[tuple[WorkingOrder, Event]]) -> list[ExecutionReport]:
         if order.order_id in self._answered:

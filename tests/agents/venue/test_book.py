@@ -297,6 +297,20 @@ def test_a_late_reduce_only_order_does_not_see_what_was_filled_after_its_time() 
     assert [r.status.value for r in reports] == ["new", "filled", "rejected"]
 
 
+def test_after_a_restart_the_position_is_what_the_reports_say_of_forgotten_orders() -> None:
+    config = VenueConfig(latency_ns=0, remembered_records=64)
+    entry, leave = order(0, 0), order(1, 298, side="sell", reduce_only=True, quantity=9.0)
+    market = ticks(*(quote(n) for n in range(300)))
+    orders = ordered((0, entry), (298, leave))
+    before = run(orders[:2], market, config=config)
+    book = PaperBook(0, config, INSTRUMENTS)
+    book.recall(before)
+    book.tape.start_at(200)
+    derived = run(orders, market[200:], book=book)
+    assert [r.reason for r in derived if r.order_id == "o0"] == ["TOO_OLD: market record 0 is forgotten"]
+    assert [r.cumulative_quantity for r in derived if r.order_id == "o1"] == [5.0, 5.0]
+
+
 def test_after_retention_took_reports_a_reduce_only_order_is_taken_at_its_word() -> None:
     book = PaperBook(0, CONFIG, INSTRUMENTS)
     book.recall([], is_complete=False)
