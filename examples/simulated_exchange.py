@@ -169,8 +169,8 @@ class ExchangeServer:
             while line := await reader.readline():
                 self._write(writer, self._answer(msgspec.json.decode(line)))
                 await writer.drain()
-        except ConnectionError as error:
-            print(f"a client is gone: {error}")
+        except ConnectionError:
+            pass  # the client is gone; it comes again and asks
         finally:
             self._writers.discard(writer)
             self._connections.discard(connection)

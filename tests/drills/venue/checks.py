@@ -56,10 +56,14 @@ def _story(order: Json, told: Sequence[Json]) -> Iterable[str]:
 
 
 def derived(
-    orders: Iterable[Record], market: Iterable[Record], instruments: Mapping[str, Instrument], number: int
+    orders: Iterable[Record],
+    market: Iterable[Record],
+    instruments: Mapping[str, Instrument],
+    config: VenueConfig,
+    number: int,
 ) -> dict[str, list[bytes]]:
     """Return the reports of each order of a partition, as a venue that read everything at once derives them."""
-    book = PaperBook(number, VenueConfig(), instruments)
+    book = PaperBook(number, config, instruments)
     reports = book.orders([(record, decode("orders", record.value)) for record in orders])
     for record in market:
         reports += book.market(record, decode("market", record.value))
