@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import yaml
 from msgspec import Meta, Struct
 
 from agents.errors import SettingsError
@@ -16,6 +15,8 @@ from agents.orchestrator.config import OrchestratorConfig
 from agents.risk.config import RiskConfig
 from agents.risk.instruments import Instrument, instruments_by_name
 from agents.risk.limits import Limits
+from agents.risk.limits_fit import check_fit
+from agents.risk.strict_yaml import parse_yaml, read_yaml
 from agents.trainer.config import TrainerConfig
 from agents.venue.config import VenueConfig
 from messages import Secret, Security
@@ -41,9 +42,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that an agent is told. `strategies` names the instruments of each; an instrument has at most one.
 
     `shards` is the number of partitions of the sharded topics, fixed when they are created. `trust` is a directory of
-    public keys. `cash` is what the portfolio starts with, in the instruments' currency. `kafka` is how long the bus
-    waits. On `metrics_port` (none: off) a process shows its metrics, to this machine alone unless `metrics_host` says
-    otherwise.
+    public keys. `limits` may be the path of a file that holds them. `cash` is what the portfolio starts with, in the
+    instruments' currency. `kafka` is how long the bus waits. On `metrics_port` (none: off) a process shows its metrics,
+    to this machine alone unless `metrics_host` says otherwise.
     """
 
     bus: str = "memory://"
@@ -98,11 +99,7 @@ def read_settings(path: str | Path | None, environment: Mapping[str, str] = os.e
     where = "file" if path is None else f"file {path}"
     raw: Any = {}
     if path is not None:
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(where, str(error)) from error
-        raw = _yaml(where, text) or {}
+        raw = read_yaml(path, where=where) or {}
     if not isinstance(raw, dict):
         raise SettingsError(where, f"must hold keys and values, found {type(raw).__name__}")
     for name, value in sorted(environment.items()):
@@ -113,12 +110,14 @@ def read_settings(path: str | Path | None, environment: Mapping[str, str] = os.e
 
 def parse_settings(raw: Mapping[str, Any], where: str = "file") -> Settings:
     """Return checked settings from plain values. Raises SettingsError."""
+    plain = {**raw, "limits": _limits(raw.get("limits"), where)}
     try:
-        settings = msgspec.convert(dict(raw), Settings, dec_hook=_secret)
+        settings = msgspec.convert(plain, Settings, dec_hook=_secret)
         check_finite(settings)
     except (msgspec.ValidationError, SecurityError, NotFinite, ValueError, OverflowError, RecursionError) as error:
         raise SettingsError(where, str(error)) from error
     _ = settings.strategy_of
+    check_fit(settings.limits, settings.instruments_by_name, settings.strategies, where=f"{where}, limits")
     return settings
 
 
@@ -141,15 +140,11 @@ def _secret(kind: type, value: Any) -> Any:
     return Secret(value)
 
 
-def _yaml(where: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:  # its text quotes the lines around, where a password may stand
-        mark: Any = getattr(error, "problem_mark", None)
-        place = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
-        raise SettingsError(where, f"is no YAML: {getattr(error, 'problem', 'unreadable')}{place}") from None
-    except (ValueError, OverflowError, RecursionError) as error:  # dates and numbers that are none, endless nesting
-        raise SettingsError(where, f"holds a value that can't be read ({type(error).__name__})") from None
+def _limits(raw: Any, where: str) -> Any:
+    """Return the section `limits`, or those in the file that it names, checked, as plain values."""
+    if isinstance(raw, str):
+        return msgspec.to_builtins(Limits.read(raw))
+    return msgspec.to_builtins(Limits.convert(raw, where=f"{where}, limits"))
 
 
 def _override(raw: dict[str, Any], name: str, value: str) -> None:
@@ -159,7 +154,7 @@ def _override(raw: dict[str, Any], name: str, value: str) -> None:
         target = target.setdefault(key, {})
         if not isinstance(target, dict):
             raise SettingsError(name, f"{key!r} is a value, not a group of keys")
-    target[keys[-1]] = value if tuple(keys) in _TEXTS else _yaml(name, value)
+    target[keys[-1]] = value if tuple(keys) in _TEXTS else parse_yaml(value, where=name)
 
 
 EXAMPLE = """\

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-import yaml
 from msgspec import Meta, Struct
 
 from agents.errors import SettingsError
-from messages.codec import check_finite
-from messages.errors import NotFinite
+from agents.risk.checked import checked, mapping, meant
+from agents.risk.strict_yaml import parse_yaml, read_yaml
 
 Amount = Annotated[float, Meta(gt=0, lt=1e18)]
 NotNegative = Annotated[float, Meta(ge=0, lt=1e18)]
@@ -101,6 +100,13 @@ _LARGER_IS_STRICTER = frozenset(
 _REMEMBERED = frozenset(
     {"price_collar_period_ms", "duplicate_window_ms", "max_repeated_executions", "repeated_execution_window_ms"}
 )
+# Shorter than these is no age and no period of trading, but seconds that are taken for milliseconds; 0 is meant.
+_LEAST_MS = (
+    ("price_collar_period_ms", 1_000),
+    ("repeated_execution_window_ms", 1_000),
+    ("max_reference_age_ms", 10),
+)
+_LEAST_MARKET_AGE_MS = 100
 _FIELDS = OrderLimits.__struct_fields__
 _SomeLimits = TypeVar("_SomeLimits", OrderLimits, OrderLimitChanges)
 
@@ -116,32 +122,33 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @classmethod
     def read(cls, path: str | Path) -> "Limits":
         """Return the limits in a YAML file. Raises SettingsError that names the key and what is wrong with it."""
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"limits file {path}", str(error)) from error
-        return cls.parse(text, where=f"limits file {path}")
+        where = f"limits file {path}"
+        return cls.convert(read_yaml(path, where=where), where=where)
 
     @classmethod
     def parse(cls, text: str, *, where: str = "limits") -> "Limits":
         """Return the limits in a YAML text; errors as `read`."""
-        try:
-            raw = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-            raise SettingsError(where, f"is not YAML: {error}") from error
-        return cls.convert({} if raw is None else raw, where=where)
+        return cls.convert(parse_yaml(text, where=where), where=where)
 
     @classmethod
     def convert(cls, raw: object, *, where: str = "limits") -> "Limits":
-        """Return the limits in plain dicts and numbers; errors as `read`."""
-        try:
-            limits = msgspec.convert(raw, cls)
-            check_finite(limits)
-        except (msgspec.ValidationError, NotFinite, ValueError, OverflowError, RecursionError) as error:
-            raise SettingsError(where, str(error)) from error
-        for name in limits.instruments or ("",):
-            for strategy in limits.strategies or ("",):
-                _check_order(limits.for_pair(strategy, name), where=f"{where} ({strategy or '*'}, {name or '*'})")
+        """Return the limits in plain dicts and numbers, None for none; errors as `read`."""
+        sections = mapping({} if raw is None else raw, where=where)
+        sections = {section: content for section, content in sections.items() if content is not None}
+        for section in sections:
+            if section not in cls.__struct_fields__:
+                raise SettingsError(where, f"{section} is no known section{meant(section, cls.__struct_fields__)}")
+        limits = cls(
+            defaults=checked(sections.get("defaults", {}), OrderLimits, where=where, path="defaults"),
+            instruments=_changes(sections, "instruments", where),
+            strategies=_changes(sections, "strategies", where),
+            portfolio=checked(sections.get("portfolio", {}), PortfolioLimits, where=where, path="portfolio"),
+        )
+        _check_periods(limits, where=where)
+        for name in ("", *limits.instruments):
+            for strategy in ("", *limits.strategies):
+                if why := _contradiction(limits.for_pair(strategy, name)):
+                    raise SettingsError(where, f"strategy {strategy or 'any'}, instrument {name or 'any'}: {why}")
         return limits
 
     def for_pair(self, strategy: str, instrument: str) -> OrderLimits:
@@ -177,7 +184,11 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             name, _, field = rest.rpartition(".")
             named = section in {"instruments", "strategies"}
             if section not in raw or not field or named != bool(name):
-                raise SettingsError(f"limits change {key}", "is no `defaults.FIELD` or `instruments.NAME.FIELD`")
+                raise SettingsError(
+                    "limits change",
+                    f"{key} is no `defaults.LIMIT`, `portfolio.LIMIT`, `instruments.NAME.LIMIT` or "
+                    "`strategies.NAME.LIMIT`",
+                )
             target = raw[section].setdefault(name, {}) if named else raw[section]
             target[field] = int(value) if float(value).is_integer() else value
         return Limits.convert(raw, where="limits change")
@@ -191,12 +202,7 @@ def bundle_limits(raw: Mapping[str, float], *, where: str = "bundle limits") -> 
     """
     if remembered := sorted(_REMEMBERED & raw.keys()):
         raise SettingsError(where, f"{', '.join(remembered)}: only the limits file can set it; leave it out")
-    try:
-        changes = msgspec.convert(dict(raw), OrderLimitChanges)
-        check_finite(changes)
-    except (msgspec.ValidationError, NotFinite, ValueError, OverflowError) as error:
-        raise SettingsError(where, str(error)) from error
-    return changes
+    return checked(raw, OrderLimitChanges, where=where)
 
 
 def stricter(limits: OrderLimits, changes: OrderLimitChanges) -> OrderLimits:
@@ -221,8 +227,34 @@ def _strictest(overrides: Iterable[OrderLimits | OrderLimitChanges]) -> dict[str
     return found
 
 
-def _check_order(limits: OrderLimits, *, where: str) -> None:
-    if limits.max_order_quantity is not None and limits.min_order_quantity > limits.max_order_quantity:
-        raise SettingsError(where, "min_order_quantity is above max_order_quantity: nothing could be ordered")
-    if limits.min_order_value > limits.max_order_value:
-        raise SettingsError(where, "min_order_value is above max_order_value: nothing could be ordered")
+def _changes(sections: Mapping[str, object], section: str, where: str) -> dict[str, OrderLimitChanges]:
+    named = mapping(sections.get(section, {}), where=where, path=section)
+    return {name: checked(raw, OrderLimitChanges, where=where, path=f"{section}.{name}") for name, raw in named.items()}
+
+
+def _check_periods(limits: Limits, *, where: str) -> None:
+    """Refuse milliseconds that must have been meant as seconds: as such they would switch the check off."""
+    orders = (("defaults", limits.defaults), *limits.instruments.items(), *limits.strategies.items())
+    found = [(path, field, getattr(changes, field), least) for path, changes in orders for field, least in _LEAST_MS]
+    found.append(("portfolio", "max_market_age_ms", limits.portfolio.max_market_age_ms, _LEAST_MARKET_AGE_MS))
+    for path, field, value, least in found:
+        if value is not None and 0 < value < least:
+            raise SettingsError(
+                where, f"{path}.{field} is {value}: that is less than {least} ms; if seconds are meant, {value * 1000}"
+            )
+
+
+def _contradiction(limits: OrderLimits) -> str | None:
+    """Return what makes every order impossible; None: nothing does."""
+    least, most = limits.min_order_quantity, limits.max_order_quantity
+    if most is not None and least > most:
+        return f"min_order_quantity {least:g} is above max_order_quantity {most:g}: nothing could be ordered"
+    if limits.max_position is not None and least > limits.max_position:
+        return f"min_order_quantity {least:g} is above max_position {limits.max_position:g}: nothing could be ordered"
+    for name in ("max_order_value", "max_gross_exposure", "max_net_exposure"):
+        if limits.min_order_value > getattr(limits, name):
+            return (
+                f"min_order_value {limits.min_order_value:g} is above {name} {getattr(limits, name):g}: "
+                "nothing could be ordered"
+            )
+    return None

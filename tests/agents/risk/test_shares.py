@@ -253,7 +253,7 @@ def test_shares_follow_what_is_in_use_and_settle() -> None:
         parts = [rng.random() for _ in range(4)]
         demand = [int(0.58 * WHOLE * part / sum(parts)) for part in parts]
         used = [0] * 4
-        for offset in range(1, 40):
+        for _ in range(40):
             used = [min(want, share) for want, share in zip(demand, shares.gross, strict=True)]
             uses = {
                 number: Use(control_to=10**9, gross=money * LIMIT / WHOLE, is_starved=money < demand[number])
