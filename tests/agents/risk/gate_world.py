@@ -296,7 +296,7 @@ class World:
 
 
 def order(market: Market, a: int, b: int, c: int) -> Wanted:
-    lots = (1, 2, 5, 7, 10, 10, 12, 15, 20, 21, 25, 30, 31)[b % 13] * (1 if market.name == "BTC" else 10)
+    lots = (1, 2, 5, 6, 7, 10, 12, 15, 20, 21, 25, 30, 31)[b % 13] * (1 if market.name == "BTC" else 10)
     side = "buy" if a % 2 else "sell"
     away = (None, None, None, None, 0, 1, -1, 2, -2, 3)[c % 10]
     touch = market.ask if side == "buy" else market.bid

@@ -30,8 +30,8 @@ SIZE, PRICE, MOST_LOTS = 1.0, 100.0, 10
 LIMITS = {
     "max_position": MOST_LOTS * SIZE,
     "max_order_quantity": 8.0,
-    "max_gross_exposure": 1_400.0,
-    "max_net_exposure": 1_100.0,
+    "max_gross_exposure": 1_200.0,
+    "max_net_exposure": 1_000.0,
     "max_open_orders": 3,
     "max_messages_per_s": 8,
     "duplicate_window_ms": 20,
@@ -111,7 +111,7 @@ class World:
         self.halts: dict[int, Halt] = {}
         self.alive, self.flattening = True, False
         self.most = MOST_LOTS
-        self.sent: list[int] = []
+        self.messages: list[int] = []  # of the last second
         self.finished: list[Open] = []
         self.passed = 0
         self.records: list[Record] = []
@@ -171,6 +171,7 @@ class World:
         for quote in quotes:
             self.books[quote.instrument].mid = (quote.bid + quote.ask) / 2
         for message in logged.orders:
+            self.messages = [ts for ts in [*self.messages, self.clock_ns] if self.clock_ns - ts < SECOND]
             if isinstance(message, Cancel):
                 if (opened := self.books[message.instrument].open.get(message.order_id)) is not None:
                     opened.is_cancel_asked = True
@@ -190,8 +191,7 @@ class World:
         reachable = books.reachable()
         assert abs(lots) <= LIMITS["max_order_quantity"] / SIZE
         assert len(books.open) <= LIMITS["max_open_orders"]
-        self.sent = [ts for ts in [*self.sent, self.clock_ns] if self.clock_ns - ts < SECOND]
-        assert len(self.sent) <= LIMITS["max_messages_per_s"]
+        assert len(self.messages) <= LIMITS["max_messages_per_s"]
         low, high = books.excused
         assert min(low, -self.most) <= min(reachable)
         assert max(reachable) <= max(high, self.most)
@@ -270,8 +270,13 @@ class World:
             yield self.report(opened, ReportStatus.FILLED)
 
     def answer(self, books: Books, opened: Open) -> Iterator[ExecutionReport]:
-        sign = 1 if opened.left > 0 else -1
-        match self.dice.choices(("silent", "new", "part", "all", "over"), weights=(8, 1, 3, 3, 2))[0]:
+        sign = 1 if opened.order.side == "buy" else -1
+        kinds = ("silent", "new", "part", "all", "over", "too much")
+        match (
+            self.dice.choices(kinds, weights=(80, 10, 30, 30, 20, 6))[0]
+            if opened.left
+            else self.dice.choice(("silent", "silent", "silent", "over"))
+        ):
             case "new":
                 yield self.report(opened, ReportStatus.NEW)
             case "part" | "all" as how:
@@ -283,6 +288,12 @@ class World:
                     yield self.report(opened, ReportStatus.PARTIALLY_FILLED)
                 else:
                     yield from self.finish(books, opened, ReportStatus.FILLED)
+            case "too much":
+                books.position += opened.left + 3 * sign
+                opened.filled += abs(opened.left) + 3
+                opened.left = 0
+                books.excuse()
+                yield self.report(opened, ReportStatus.PARTIALLY_FILLED)
             case "over":
                 status = ReportStatus.CANCELED if opened.is_cancel_asked else ReportStatus.EXPIRED
                 yield from self.finish(books, opened, ReportStatus.REJECTED if not opened.filled else status)
