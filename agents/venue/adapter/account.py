@@ -1,11 +1,21 @@
 """One order between the venue and `reports`: what was said of it, and what has to be said now."""
 
+from enum import Enum
+
 from agents.venue.adapter.venue import VenueOrder
 from messages import ExecutionReport, Order, ReportStatus
 from messages.reports import OrderPosition
 
 _DECIMALS = 12  # quantities are decimal numbers: what differs beyond is float noise
 _FILLS = {ReportStatus.PARTIALLY_FILLED, ReportStatus.FILLED}
+
+
+class Phase(Enum):
+    """How far an order has come to the venue."""
+
+    WAITING = "waiting"
+    SENDING = "sending"
+    SENT = "sent"
 
 
 class Account:
@@ -17,6 +27,7 @@ class Account:
     def __init__(self, order: Order, place: OrderPosition) -> None:
         self.order, self.place = order, place
         self.wants_cancel = self.is_final = False
+        self.phase = Phase.WAITING
         self.doubted_since_ns: int | None = None
         self._seq = 0
         self._said = VenueOrder(order_id=order.order_id, status=ReportStatus.NEW, ts=0)
@@ -27,8 +38,8 @@ class Account:
         return self.doubted_since_ns is not None
 
     def doubt(self, now_ns: int) -> None:
-        """What became of the order is unknown from now on, if it was known."""
-        if self.doubted_since_ns is None:
+        """What became of the order is unknown from now on, if it was known; one that was not sent is not in doubt."""
+        if self.doubted_since_ns is None and self.phase is not Phase.WAITING:
             self.doubted_since_ns = now_ns
 
     def resume(self, newest: ExecutionReport, *, is_final: bool) -> None:
@@ -61,6 +72,10 @@ class Account:
     def rejection(self, reason: str, ts: int) -> list[ExecutionReport]:
         """Return the only report of an order that never got to the venue."""
         return self.news(VenueOrder(order_id=self.order.order_id, status=ReportStatus.REJECTED, ts=ts, reason=reason))
+
+    def withdrawal(self, ts: int) -> list[ExecutionReport]:
+        """Return the only report of an order that was cancelled before it was sent."""
+        return self.news(VenueOrder(order_id=self.order.order_id, status=ReportStatus.CANCELED, ts=ts))
 
     def cancel_rejection(self, reason: str, ts: int) -> list[ExecutionReport]:
         """Return the answer to a cancel that came too late: the order is as it was."""

@@ -4,7 +4,6 @@ It keeps nothing on disk. A start reads what was ordered and said; none of the o
 venue is asked what became of them.
 """
 
-import asyncio
 from collections.abc import Iterable
 from functools import partial
 
@@ -20,6 +19,7 @@ from agents.venue.adapter.venue import Venue
 from agents.venue.intake import Intake, gap_alert
 from messages import (
     Bus,
+    Claim,
     Clock,
     Consumer,
     ExecutionReport,
@@ -43,7 +43,8 @@ _HOUR_MS = 3_600_000
 
 
 class _Clients(Struct, frozen=True, kw_only=True):
-    consumer: Consumer
+    orders: Consumer
+    control: Consumer  # of its own: a Halt waits for nothing
     producer: Producer
     courier: Courier
 
@@ -59,7 +60,6 @@ class AdapterAgent:
         self._control = ControlFold()
         self._orders = Orders(config.finished_orders)
         self._intakes: list[Intake] = []
-        self._queues: list[asyncio.Queue[tuple[Record, OrderMessage]]] = []
         self._missing: dict[int, int] = {}
         self._supervisor = Supervisor()
         self._clients: _Clients | None = None
@@ -71,7 +71,6 @@ class AdapterAgent:
     async def start(self) -> None:
         partitions = await self._bus.partition_count("orders")
         self._intakes = [Intake() for _ in range(partitions)]
-        self._queues = [asyncio.Queue(self._config.queued_orders) for _ in range(partitions)]
         producer = await self._bus.producer()
         courier = Courier(
             config=self._config,
@@ -82,16 +81,22 @@ class AdapterAgent:
             orders=self._orders,
             partitions=partitions,
         )
-        self._clients = clients = _Clients(consumer=await self._bus.consumer(), producer=producer, courier=courier)
-        await clients.consumer.assign(await self._catch_up(clients))
+        self._clients = clients = _Clients(
+            orders=await self._bus.consumer(), control=await self._bus.consumer(), producer=producer, courier=courier
+        )
+        positions = await self._catch_up(clients)
+        await clients.control.assign({_CONTROL: positions.pop(_CONTROL)})
+        await clients.orders.assign(positions)
         self._spawn(clients)
 
     def _spawn(self, clients: _Clients) -> None:
         beats = beat(self._bus, clients.producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms)
         self._supervisor.spawn(beats, f"{self._agent_id}-heartbeat")
-        for number, queue in enumerate(self._queues):
-            self._supervisor.spawn(clients.courier.work(queue), f"{self._agent_id}-orders-{number}")
-        self._supervisor.keep(partial(self._read, clients), f"{self._agent_id}-read", self._clock)
+        for number in range(len(self._intakes)):
+            self._supervisor.spawn(clients.courier.submit_all(number), f"{self._agent_id}-orders-{number}")
+            self._supervisor.spawn(clients.courier.cancel_all(number), f"{self._agent_id}-cancels-{number}")
+        for consumer in (clients.control, clients.orders):
+            self._supervisor.keep(partial(self._read, clients, consumer), f"{self._agent_id}-read", self._clock)
         self._supervisor.keep(clients.courier.hear, f"{self._agent_id}-hear", self._clock)
         self._supervisor.keep(clients.courier.settle, f"{self._agent_id}-settle", self._clock)
 
@@ -103,16 +108,17 @@ class AdapterAgent:
         if self._clients is not None:
             clients, self._clients = self._clients, None
             await self._venue.close()
-            await clients.consumer.stop()
+            await clients.orders.stop()
+            await clients.control.stop()
             await clients.producer.stop()
 
     async def _catch_up(self, clients: _Clients) -> dict[Partition, int]:
         """Take in `control`, and what of `reports` and `orders` is young enough; return where live reading begins."""
-        orders = [Partition("orders", number) for number in range(len(self._queues))]
-        reports = [Partition("reports", number) for number in range(len(self._queues))]
+        orders = [Partition("orders", number) for number in range(len(self._intakes))]
+        reports = [Partition("reports", number) for number in range(len(self._intakes))]
         since_ms = self._clock.now_ns() // 1_000_000 - self._config.look_back_hours * _HOUR_MS
-        begins = {_CONTROL: 0} | await clients.consumer.offsets_at([*orders, *reports], since_ms)
-        ends = await clients.consumer.end_offsets([_CONTROL, *orders, *reports])
+        begins = {_CONTROL: 0} | await clients.orders.offsets_at([*orders, *reports], since_ms)
+        ends = await clients.orders.end_offsets([_CONTROL, *orders, *reports])
 
         async def read(partitions: Iterable[Partition]) -> list[tuple[Record, object]]:
             ranges = {partition: (begins[partition], ends[partition]) for partition in partitions}
@@ -130,10 +136,9 @@ class AdapterAgent:
         self._orders.recall(taken, said, self._clock.now_ns())
         return {partition: ends[partition] for partition in (_CONTROL, *orders)}
 
-    async def _read(self, clients: _Clients) -> None:
+    async def _read(self, clients: _Clients, consumer: Consumer) -> None:
         while True:
-            records = await clients.consumer.poll(timeout_s=_IDLE_S)
-            for record in sorted(records, key=lambda record: record.topic != "control"):  # a Halt counts at once
+            for record in await consumer.poll(timeout_s=_IDLE_S):
                 await self._take(clients, record)
 
     async def _take(self, clients: _Clients, record: Record) -> None:
@@ -147,8 +152,8 @@ class AdapterAgent:
         if isinstance(message, ControlMessage):
             self._control.apply(record.offset, message)
         elif isinstance(message, OrderMessage):
-            if self._intakes[record.partition].takes(record, message):
-                await self._queues[record.partition].put((record, message))  # waits while the venue is slow
+            if self._intakes[record.partition].takes(record, message) and not isinstance(message, Claim):
+                await clients.courier.take(record, message)
             await self._tell_gap(clients, record.partition)
 
     async def _tell_gap(self, clients: _Clients, partition: int) -> None:
@@ -165,7 +170,7 @@ class AdapterAgent:
             agent="venue",
             ts=self._clock.now_ns(),
             state="live",
-            partitions=tuple(range(len(self._queues))),
+            partitions=tuple(range(len(self._intakes))),
         )
 
 

@@ -14,7 +14,7 @@ class AdapterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     of the venue, `ask_again_s` is the pause between questions about what is in doubt. `arrives_within_ms`: so long
     after a lost answer an order may still reach the venue (more than `venue_timeout_s`); then it is refused.
     `look_back_hours`: how far back a start reads `orders` and `reports`; no order may be open for longer.
-    `queued_orders`: read and not yet submitted, in each partition; then reading waits. `finished_orders`: kept to
+    `queued_orders`: most that wait for the venue in each partition; what is over is refused. `finished_orders`: kept to
     answer late cancels.
     """
 

@@ -7,16 +7,16 @@ answer is asked about until it is known, or can't be on its way any more.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from agents.lifecycle.status import publish_at_last
-from agents.venue.adapter.account import Account
+from agents.venue.adapter.account import Account, Phase
 from agents.venue.adapter.config import AdapterConfig
 from agents.venue.adapter.orders import Orders
 from agents.venue.adapter.venue import Venue, VenueAway, VenueOrder, VenueRefused
 from messages import Cancel, Clock, ExecutionReport, NewRecord, Order, Producer, Record, encode
 from messages.control_fold import ControlFold
-from messages.orders import OrderMessage
 
 T = TypeVar("T")
 _CONNECT_S = 10.0
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class Courier:
-    """One venue. `work`, one for each partition, `hear` and `settle` run beside each other and begin again if asked."""
+    """One venue. `submit_all` and `cancel_all` run for each partition, `hear` and `settle` once, beside each other."""
 
     def __init__(
         self,
@@ -42,19 +42,39 @@ class Courier:
         self._config, self._venue, self._clock, self._producer = config, venue, clock, producer
         self._control, self._orders = control, orders
         self._is_connected = asyncio.Event()
+        self._waiting = [asyncio.Queue[Account](config.queued_orders) for _ in range(partitions)]
+        self._cancels = [asyncio.Queue[Account](config.queued_orders) for _ in range(partitions)]
         # Reports of a partition go out one after the other, in the order in which their totals were taken.
         self._locks = [asyncio.Lock() for _ in range(partitions)]
 
-    async def work(self, queue: "asyncio.Queue[tuple[Record, OrderMessage]]") -> None:
-        """Carry out one partition's orders and cancels, in turn, while the venue is there."""
+    async def take(self, record: Record, message: Order | Cancel) -> None:
+        """Take in the next record of `orders`; cancels overtake orders that wait. What finds no room is refused."""
+        account, number = self._orders.get(message.order_id), record.partition
+        if isinstance(message, Order):
+            if account is not None:
+                return
+            account = self._orders.open(record, message)
+            if self._waiting[number].full():
+                await self._reject(account, f"{self._config.queued_orders} orders wait for the venue already")
+            else:
+                self._waiting[number].put_nowait(account)
+        elif account is not None:
+            account.wants_cancel = True
+            await self._cancels[number].put(account)
+
+    async def submit_all(self, partition: int) -> None:
+        """Submit one partition's orders in turn. When the venue is away they wait until they are too old."""
         while True:
-            record, message = await queue.get()
-            await self._is_connected.wait()
-            known = None if not isinstance(message, Order | Cancel) else self._orders.get(message.order_id)
-            if isinstance(message, Order) and known is None:
-                await self._submit(self._orders.open(record, message))
-            elif isinstance(message, Cancel) and known is not None:
-                await self._cancel(known)
+            account = await self._waiting[partition].get()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._config.max_order_age_ms / 1000):
+                    await self._is_connected.wait()
+            await self._submit(account)
+
+    async def cancel_all(self, partition: int) -> None:
+        """Carry out one partition's cancels in turn."""
+        while True:
+            await self._cancel(await self._cancels[partition].get())
 
     async def hear(self) -> None:
         """Connect and follow the venue's events. Raises VenueAway when the connection is lost: then begin again."""
@@ -77,7 +97,9 @@ class Courier:
             for account, since_ns in self._orders.doubtful():
                 try:
                     await self._settle(account, since_ns)
-                except VenueAway:
+                except VenueAway as error:
+                    _log.info("%s is asked about again: %s", account.order.order_id, error)
+                if not self._is_connected.is_set():
                     break
             await self._clock.sleep(self._config.ask_again_s)
 
@@ -88,16 +110,23 @@ class Courier:
             await self._cancel_quietly(account)  # it was told to have ended: it must not live on
 
     async def _submit(self, account: Account) -> None:
+        if account.wants_cancel:
+            await self._tell(account, lambda: account.withdrawal(self._clock.now_ns()))
+            return
         reason = self._why_not(account.order)
         if reason is None:
+            account.phase = Phase.SENDING
             try:
                 await self._bounded(lambda: self._venue.submit(account.order))
             except VenueRefused as refusal:
                 reason = str(refusal)
             except VenueAway:
                 account.doubt(self._clock.now_ns())  # it may have arrived: it is never sent again
+            account.phase = Phase.SENT
         if reason is not None:
             await self._reject(account, reason)
+        elif account.wants_cancel:
+            await self._cancel(account)  # it came meanwhile
 
     def _why_not(self, order: Order) -> str | None:
         age_ms = (self._clock.now_ns() - order.ts_decided) // _MILLI
@@ -110,10 +139,9 @@ class Courier:
 
     async def _cancel(self, account: Account) -> None:
         """Cancel what is left. That passes always: in a halt, and however late."""
-        account.wants_cancel = True
-        if account.is_doubtful:
-            return  # the answer to the doubt comes first
         reason = "the order is finished" if account.is_final else None
+        if reason is None and (account.is_doubtful or account.phase is not Phase.SENT):
+            return  # whoever submits it or asks about it sees to it
         if reason is None:
             try:
                 await self._bounded(lambda: self._venue.cancel(account.order.order_id))

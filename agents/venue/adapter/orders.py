@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from agents.venue.adapter.account import Account
+from agents.venue.adapter.account import Account, Phase
 from messages import Cancel, ExecutionReport, Order, Record
 from messages.orders import OrderMessage
 from messages.reports import OrderPosition
@@ -58,6 +58,7 @@ class Orders:
         for record, message in messages:
             if isinstance(message, Order) and message.order_id not in self:
                 account = self.open(record, message)
+                account.phase = Phase.SENT  # for all that is known: never again
                 if (newest := said.get(message.order_id)) is not None:
                     account.resume(newest[0], is_final=newest[1])
                 if account.is_final:

@@ -57,3 +57,7 @@ class VenueUnderTest(Protocol):
     async def show(self, quote: Quote) -> None:
         """Let the venue's market be this from now on. The quote stands on `market` already."""
         ...
+
+    async def position(self) -> float | None:
+        """Return the venue's own position in the instrument (units, signed); None when it can't tell."""
+        ...

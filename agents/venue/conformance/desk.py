@@ -33,6 +33,7 @@ from messages.orders import Source
 T = TypeVar("T")
 MID, HALF_SPREAD, SIZE = 1_000, 2, 50  # price steps, price steps, quantity steps
 _POLL_S = 0.02
+_SLACK = 1e-9
 _LISTENED_TO = ("reports", "dead-letters", "risk")
 
 
@@ -208,6 +209,18 @@ class Desk:
     def filled(self, *orders: Order) -> float:
         """Return the quantity (units) that reports say was filled of these orders."""
         return sum(max((report.cumulative_quantity for report in self.said(order)), default=0.0) for order in orders)
+
+    async def check_position(self) -> None:
+        """Require that the venue has traded what its reports say, no more and no less."""
+        at_venue = await self._venue.position()
+        if at_venue is None:
+            return
+        held: dict[str, float] = {}
+        for report in self.reports:
+            filled = max(abs(held.get(report.order_id, 0.0)), report.cumulative_quantity)
+            held[report.order_id] = filled if report.side == "buy" else -filled
+        told = sum(held.values())
+        self.require(abs(at_venue - told) < _SLACK, f"the venue holds {at_venue:g}, its reports add up to {told:g}")
 
     def require(self, holds: bool, what: str) -> None:
         """Raise NotConforming unless it holds."""

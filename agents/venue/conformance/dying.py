@@ -77,6 +77,7 @@ async def _all_end(desk: Desk, orders: list[Order]) -> None:
         last = [report for report in desk.said(order) if report.status.is_final]
         desk.require(len(last) == 1, f"{order.order_id} has {len(last)} last reports")
         desk.require(desk.filled(order) <= order.quantity, f"{desk.filled(order):g} of {order.quantity:g} were filled")
+    await desk.check_position()
 
 
 CASES = (

@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
 from agents.venue.adapter import VenueAway
 from agents.venue.conformance.desk import MID, Desk
 from examples.venue_adapter import LineVenue
 from messages import Heartbeat, Order, ReportStatus, decode
 from messages.bus.reading import read_all
-from tests.agents.venue.conformance.venues import MemoryBuses, UnderTest, adapter
+from tests.agents.venue.conformance import venues
+from tests.agents.venue.conformance.venues import ADAPTER, MemoryBuses, UnderTest, adapter
 
 
 @pytest.fixture
@@ -105,11 +107,44 @@ async def test_a_cancel_of_an_order_in_doubt_is_carried_out_when_the_doubt_is_ov
     await desk.barrier()
     venue.server.is_mute = True
     order = await desk.order(quantity=2, limit=MID - 50, time_in_force="GTC")
-    await desk.cancel(order)
     await desk.until(lambda: submissions(venue, order) or None, "the order at the exchange")
+    await desk.cancel(order)
     venue.server.is_mute = False
     assert (await desk.ended(order))[-1].status is ReportStatus.CANCELED
     assert submissions(venue, order) == 1
+
+
+async def test_cancels_overtake_orders_that_wait_for_the_venue(desk: Desk, venue: UnderTest) -> None:
+    assert venue.server is not None
+    await venue.start()
+    resting = await desk.order(quantity=2, limit=MID - 50, time_in_force="GTC")
+    await desk.rests(resting)
+    venue.server.is_mute = True
+    first, waiting = await desk.order(), await desk.order(quantity=3)
+    await desk.until(lambda: submissions(venue, first) or None, "an order that hangs")
+    await desk.cancel(resting)
+    await desk.cancel(waiting)
+    server = venue.server
+    await desk.until(lambda: server.exchange.orders[resting.order_id].status == "canceled" or None, "the cancel")
+    assert submissions(venue, waiting) == 0
+    venue.server.is_mute = False
+    assert (await desk.ended(waiting))[-1].status is ReportStatus.CANCELED
+    assert (await desk.ended(first))[-1].status is ReportStatus.FILLED
+    assert submissions(venue, waiting) == 0
+
+
+async def test_what_finds_no_room_is_refused(desk: Desk, venue: UnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert venue.server is not None
+    monkeypatch.setattr(venues, "ADAPTER", replace(ADAPTER, queued_orders=2, venue_timeout_s=60.0))
+    await venue.start()
+    await desk.barrier()
+    venue.server.is_mute = True
+    first = await desk.order()
+    await desk.until(lambda: submissions(venue, first) or None, "an order that hangs")
+    orders = [first, *[await desk.order() for _ in range(3)]]
+    said = await desk.ended(orders[3])
+    assert said[-1].reason == "2 orders wait for the venue already"
+    assert desk.said(orders[2]) == []
 
 
 async def test_it_shows_a_heartbeat(desk: Desk, venue: UnderTest) -> None:

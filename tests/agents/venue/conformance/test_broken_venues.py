@@ -134,7 +134,7 @@ class SubmitsAgain(Courier):
     """Submits what is in doubt once more."""
 
     async def _settle(self, account: Account, since_ns: int) -> None:
-        account.doubted_since_ns = None
+        account.doubted_since_ns, account.wants_cancel = None, False
         await self._submit(account)
 
 
@@ -222,7 +222,7 @@ LINES: list[tuple[type[LineVenue], str]] = [
     (RestsEverything, "post_only_never_takes"),
     (ForgetsReduceOnly, "reduce_only_never_increases"),
     (ForgetsTheOrder, "what_happened_while_it_was_away_is_told"),
-    (CancelsNothing, "order_and_cancel_at_once_end_once"),
+    (CancelsNothing, "a_cancel_ends_what_rests"),
 ]
 BY_NAME = {case.name: case for case in CASES}
 

@@ -106,6 +106,9 @@ class UnderTest:
         if self.server is not None:
             self.server.exchange.quote(quote.instrument, quote.bid, quote.ask, quote.bid_size)
 
+    async def position(self) -> float | None:
+        return None if self.server is None else self.server.exchange.positions[self.instrument.instrument]
+
     async def close(self) -> None:
         """End what is left."""
         await self.kill()
