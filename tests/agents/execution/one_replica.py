@@ -49,27 +49,43 @@ class World:
     """One replica on the bus in memory, its venue that fills at once, and whoever writes `control`."""
 
     def __init__(self, good: LoadedBundle, uri: str, trust: TrustStore, *, risk_timeout_ms: int = 600_000) -> None:
-        self.good, self._uri = good, uri
+        self.good, self._uri, self._trust = good, uri, trust
         self._clock = SystemClock()
         self._broker = MemoryBroker(clock=self._clock)
-        self.agent = ExecutionAgent(
-            config=ExecutionConfig(flush_interval_ms=5, risk_timeout_ms=risk_timeout_ms, staging_timeout_ms=1_500),
-            scope=Scope(
-                instruments={"AAA": Instrument(instrument="AAA", price_step=0.5, quantity_step=1.0)},
-                strategies={"AAA": "momentum"},
-                limits=Limits.convert({"defaults": {"duplicate_window_ms": 0}}),
-                trust=trust,
-            ),
-            bus=self._broker.connect("execution"),
-            clock=self._clock,
-            verifier=Verifier(),
+        self._config = ExecutionConfig(
+            flush_interval_ms=5, risk_timeout_ms=risk_timeout_ms, staging_timeout_ms=1_500, heartbeat_interval_ms=50
         )
+        self.agent = self._new_agent()
         self._seen: dict[str, int] = {}
         self._running: asyncio.Task[None] | None = None
         self._rollout_at = self._active_at = -1
         rows = np.random.default_rng(0).standard_normal((256, OBS)).astype(np.float32) * 3
         by_action = {int(good.runtime.act(row)[0]): row for row in rows}
         self._turns = deque([by_action[2], by_action[0]])
+
+    def _new_agent(self) -> ExecutionAgent:
+        return ExecutionAgent(
+            config=self._config,
+            scope=Scope(
+                instruments={"AAA": Instrument(instrument="AAA", price_step=0.5, quantity_step=1.0)},
+                strategies={"AAA": "momentum"},
+                limits=Limits.convert({"defaults": {"duplicate_window_ms": 0}}),
+                trust=self._trust,
+            ),
+            bus=self._broker.connect("execution"),
+            clock=self._clock,
+            verifier=Verifier(),
+        )
+
+    async def restart(self) -> None:
+        """Stop the replica, and start another one in its place."""
+        await self.stop()
+        self.agent = self._new_agent()
+        await self.agent.start()
+        self._running = asyncio.create_task(self.agent.run())
+        self.beat()
+        while not (await self.next("status", Heartbeat))[1].partitions:
+            pass
 
     async def start(self) -> None:
         await self._broker.connect("operator").create_topics(TOPICS.values(), shards=1)
