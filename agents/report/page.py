@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from agents.replay.outcomes import DENIALS
 from agents.report.figures import Series
 from agents.report.plots import Picture, draw_pictures
 from agents.report.summary import REPORT, DeniedOrders, Row, Summary, rows
 from agents.report.told import MOST, Told
+from messages.denials import DENIAL_TEXTS
 
 _TOPIC = re.compile("`([^`]+)`")
 _STYLE = """
@@ -92,7 +92,8 @@ def _denials(summary: Summary) -> list[str]:
 
 def _denial(denied: DeniedOrders) -> str:
     by_name = ", ".join(f"{name or 'unknown'} {count:,}" for name, count in denied.instruments.items())
-    note = f"{DENIALS[denied.code]}; the newest: `{denied.last}`; by instrument: {by_name}"
+    text = DENIAL_TEXTS[denied.code]
+    note = f"{text.says}. To do: {text.to_do}; the newest: `{denied.last}`; by instrument: {by_name}"
     return _row(Row(denied.code.value, f"{denied.orders:,}", note))
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from msgspec.structs import fields
 
-from agents.replay.outcomes import DENIALS
 from agents.risk.calculators import METRICS, QUANTITIES, SCALARS, SERIES
 from agents.risk.engine import LIMIT_OF
 from agents.risk.limits import Limits, OrderLimits, PortfolioLimits
 from messages import DenialCode
+from messages.denials import DENIAL_TEXTS
 from tests.agents.risk.scenes import NOW, Scene, Story, limits_of, proposal, said
 from tests.rules.tree import ROOT
 
@@ -85,8 +85,8 @@ def test_every_rule_that_a_limit_serves_is_in_the_list_of_rules() -> None:
             assert paragraph in paragraphs
 
 
-def test_every_denial_stands_there_with_its_sentence() -> None:
-    rows = "\n".join(f"| `{code.value}` | {sentence} |" for code, sentence in DENIALS.items())
+def test_every_denial_stands_there_with_what_it_says_and_what_to_do() -> None:
+    rows = "\n".join(f"| `{code.value}` | {text.says} | {text.to_do} |" for code, text in DENIAL_TEXTS.items())
     assert rows in PAGE, f"the table should be:\n{rows}"
 
 
