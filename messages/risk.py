@@ -47,7 +47,8 @@ class RiskSnapshot(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=Tr
 
 
 class Alert(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Something a person should know. Written by risk, execution, orchestrator; read by orchestrator, console.
+    """Something a person should know. Written by risk, execution, orchestrator, venue adapters;
+    read by orchestrator, console.
 
     `ts` in ns.
     """
