@@ -200,7 +200,7 @@ class ExchangeServer:
 
 async def main(port: int, quotes: list[str]) -> None:
     server = ExchangeServer()
-    print(f"listening on port {await server.start(port=port)}")
+    print(f"listening on port {await server.start(port=port)}", flush=True)
     for turn in itertools.count():
         for quote in quotes:
             name, bid, ask, size = quote.rsplit(":", 3)

@@ -31,7 +31,8 @@ from messages import Order, SystemClock
 from messages.bus.checks import require
 from messages.bus.examine import examine
 
-MOST_EVENTS, FEW_EVENTS = 10_000, 1_000
+TERMS = "order_id instrument side quantity order_type time_in_force limit_price reduce_only".split()
+MOST_EVENTS, FEW_EVENTS, LONGEST_LINE = 10_000, 1_000, 2**20
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -58,17 +59,7 @@ class LineVenue:
             raise VenueAway(f"{self._host}:{self._port}: {error}; look whether the venue is up") from error
 
     async def submit(self, order: Order) -> None:
-        terms = (
-            "order_id",
-            "instrument",
-            "side",
-            "quantity",
-            "order_type",
-            "time_in_force",
-            "limit_price",
-            "reduce_only",
-        )
-        await self._ask("submit", **{term: getattr(order, term) for term in terms})
+        await self._ask("submit", **{term: getattr(order, term) for term in TERMS})
 
     async def cancel(self, order_id: str) -> None:
         await self._ask("cancel", order_id=order_id)
@@ -155,7 +146,11 @@ class _Wire(asyncio.Protocol):
                 answer := self._waiting.get(-1 if reply.call is None else reply.call)
             ) is not None and not answer.done():
                 answer.set_result(reply)
-        if self._transport is not None and len(self._events) > MOST_EVENTS:
+        if self._transport is None:
+            return
+        if len(self._rest) > LONGEST_LINE:
+            self._transport.abort()  # this is no venue of ours
+        if len(self._events) > MOST_EVENTS:
             self._transport.pause_reading()  # the venue has to wait: we do not fill the memory
 
 
