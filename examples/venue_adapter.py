@@ -31,7 +31,7 @@ from messages import Order, SystemClock
 from messages.bus.checks import require
 from messages.bus.examine import examine
 
-TERMS = "order_id instrument side quantity order_type time_in_force limit_price reduce_only".split()
+TERMS = ("order_id", "instrument", "side", "quantity", "order_type", "time_in_force", "limit_price", "reduce_only")
 MOST_EVENTS, FEW_EVENTS, LONGEST_LINE = 10_000, 1_000, 2**20
 
 

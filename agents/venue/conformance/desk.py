@@ -165,7 +165,7 @@ class Desk:
             if clock.perf_ns() - began_ns > bound_ns:
                 raise NotConforming(f"no sign of {what} within {self.patience_s:g} s; {self._seen()}")
             await self._tick()
-            await self._listen(_POLL_S)
+            await self.listen(_POLL_S)
         return found
 
     async def ended(self, order: Order) -> list[ExecutionReport]:
@@ -198,7 +198,7 @@ class Desk:
 
     async def messages(self, topic: str) -> list[Any]:
         """Return what was written to `dead-letters` or `risk` since the desk was opened."""
-        await self._listen(_POLL_S)
+        await self.listen(_POLL_S)
         found = [decode(record.topic, record.value, record.headers) for record in self.records if record.topic == topic]
         return [message for message in found if not isinstance(message, UnknownMessage)]
 
@@ -238,7 +238,8 @@ class Desk:
         newest = [f"{r.order_id[-3:]} {r.report_seq} {r.status} {r.cumulative_quantity:g}" for r in self.reports[-8:]]
         return f"seen last: {', '.join(newest) or 'no report'}"
 
-    async def _listen(self, timeout_s: float) -> None:
+    async def listen(self, timeout_s: float) -> None:
+        """Take in what has been answered; wait at most so long for the first of it."""
         for record in await self._consumer.poll(timeout_s=timeout_s):
             self.records.append(record)
             if record.topic == "reports":
