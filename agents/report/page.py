@@ -84,7 +84,7 @@ def _denials(summary: Summary) -> list[str]:
     return [
         "<h2>Why orders were denied</h2>",
         "<p>By code, the most frequent first; the numbers are those of the newest denial.</p>",
-        "<table><thead><tr><th>code</th><th>orders</th><th>what it says</th></tr></thead><tbody>",
+        "<table><thead><tr><th>code</th><th>orders</th><th>what it says, and what to do</th></tr></thead><tbody>",
         *(_denial(denied) for denied in summary.denied_orders),
         "</tbody></table>",
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from agents.lifecycle.garbage import calm_garbage_collector
 from tests.bench.measure import report
 from tests.bench.risk import books, figures, gate, venue
 from tests.bench.risk.sampling import Size
@@ -27,6 +28,7 @@ def main() -> None:
     names = sys.argv[1:] or list(PARTS)
     if unknown := [name for name in names if name not in PARTS]:
         sys.exit(f"there is no part {unknown[0]!r}, only {', '.join(PARTS)}")
+    calm_garbage_collector()  # as in a live agent
     report("risk", [line for name in names for line in PARTS[name](Size())])
 
 

@@ -5,7 +5,6 @@ from itertools import cycle, islice
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
-from agents.lifecycle.garbage import calm_garbage_collector
 from tests.bench.measure import Pair, compared, median, percentile
 
 ROUNDS = 7
@@ -44,7 +43,6 @@ def calls_beside(
     most_us: dict[int, float | None],
 ) -> list[dict[str, Any]]:
     """One line for each percentile in `most_us` (its value: the target, or None), the bare call as its baseline."""
-    calm_garbage_collector()
     rounds = [
         (microseconds(call, arguments, size.calls), microseconds(bare, arguments, size.calls))
         for _ in range(size.rounds)
@@ -69,7 +67,6 @@ def rate_beside(
     least: float | None,
 ) -> dict[str, Any]:
     """Items a second. `work` and `bare` prepare a pass; what they return runs it and says how many items it did."""
-    calm_garbage_collector()
     pairs = [Pair(_rate(work()), _rate(bare())) for _ in range(size.rounds)]
     line = compared(name, pairs, unit)
     if least is not None:
