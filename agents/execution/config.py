@@ -12,9 +12,9 @@ class ExecutionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     `static_membership`: a replica that is restarted under its agent id within the session keeps its shards and moves
     nobody else's; one that is stopped for good leaves them alone for so long.
-    `keep_warm_ms`: while no market record comes, a decision is rehearsed so often, for about a twentieth of a core;
-    0: never. `busy_poll`: between rehearsals the loop asks for records without a pause, for a whole core: the processor
-    does not fall asleep, and a sparse feed is decided on as fast as a dense one.
+    `keep_warm_ms`: while no market record comes a decision is rehearsed so often, for a tenth of a core; 0: never.
+    `busy_poll`: between rehearsals the loop asks for records without a pause, for a whole core: the processor does not
+    fall asleep, and a sparse feed is decided on as fast as a dense one.
     """
 
     group: str = "execution"
