@@ -173,8 +173,12 @@ class Bus(Protocol):
         """Return a producer that owns `producer_id`: it fences every earlier owner wherever it appends."""
         ...
 
-    async def consumer(self) -> Consumer:
-        """Return a consumer without group; give it partitions with `assign`."""
+    async def consumer(self, *, gather_s: float = 0.0) -> Consumer:
+        """Return a consumer without group; give it partitions with `assign`.
+
+        After records its next poll may wait for up to `gather_s`, so that those that follow come together: a request
+        for each costs more than they do. The first after a pause never waits.
+        """
         ...
 
     async def subscribe(

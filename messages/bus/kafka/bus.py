@@ -67,8 +67,8 @@ class KafkaBus:
         await self._start(producer, "a producer")
         return producer
 
-    async def consumer(self) -> Consumer:
-        return await self._consumer(None, None)
+    async def consumer(self, *, gather_s: float = 0.0) -> Consumer:
+        return await self._consumer(None, None, gather_s)
 
     async def subscribe(
         self, topics: Sequence[str], group: str, listener: RebalanceListener, *, member: str | None = None
@@ -79,8 +79,8 @@ class KafkaBus:
         consumer.join(topics, listener)
         return consumer
 
-    async def _consumer(self, group: str | None, member: str | None) -> KafkaConsumer:
-        consumer = KafkaConsumer(**self._common(), group=group, member=member)
+    async def _consumer(self, group: str | None, member: str | None, gather_s: float = 0.0) -> KafkaConsumer:
+        consumer = KafkaConsumer(**self._common(), group=group, member=member, gather_s=gather_s)
         await self._start(consumer, "a consumer")
         return consumer
 

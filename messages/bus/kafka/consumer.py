@@ -49,7 +49,9 @@ class KafkaConsumer:
         clock: Clock,
         group: str | None = None,
         member: str | None = None,
+        gather_s: float = 0.0,
     ) -> None:
+        self._gather_s, self._gather_until_s = gather_s, 0.0
         self._url, self._prefix, self._timeouts, self._count = url, prefix, timeouts, count
         self._on_stop = on_stop
         self._group, self._member, self._connection = group, member, connection
@@ -93,7 +95,8 @@ class KafkaConsumer:
         deadline = loop.time() + timeout_s
         self._progress.began()
         try:
-            await asyncio.sleep(0)  # buffered records come without a pause: heartbeats would starve in a tight loop
+            # Buffered records come without a pause: without a turn for others heartbeats would starve in a tight loop.
+            await asyncio.sleep(min(max(0.0, self._gather_until_s - loop.time()), timeout_s))
             while not self._stopped:
                 if self._offer is not None:
                     await self._go_on_with(*self._offer)
@@ -101,6 +104,7 @@ class KafkaConsumer:
                     await self._news.hear()
                 if self._held and (self._news is None or not self._news.is_rebalancing):
                     if records := await self._take(max_records):
+                        self._gather_until_s = loop.time() + self._gather_s
                         return records
                 elif self._news is not None:
                     self._check_coordinator()

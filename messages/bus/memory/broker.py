@@ -207,7 +207,7 @@ class MemoryBus:
         await self.broker.end(self._client, f"take_over {producer_id}")
         return MemoryProducer(self.broker, self._client, producer_id=producer_id, epoch=epoch)
 
-    async def consumer(self) -> Consumer:
+    async def consumer(self, *, gather_s: float = 0.0) -> Consumer:  # noqa: ARG002 - no request is to be saved here
         return MemoryConsumer(self.broker, self._client)
 
     async def subscribe(

@@ -127,6 +127,19 @@ async def test_a_waiting_poll_wakes_for_a_new_record(cluster: Cluster) -> None:
     assert values(await asyncio.wait_for(waiting, 5)) == [b"1"]
 
 
+async def test_who_gathers_gets_the_first_record_at_once_and_all_in_order(cluster: Cluster) -> None:
+    bus = cluster.connect()
+    await create(bus, "orders")
+    producer, consumer = await bus.producer(), await bus.consumer(gather_s=0.05)
+    await consumer.assign({ORDERS: 0})
+    polls = [await consumer.poll(timeout_s=0)]
+    for index in range(20):
+        await producer.publish("orders", NewRecord(value=b"%d" % index), partition=1)
+        polls.append(await consumer.poll(timeout_s=0))
+    polls.append(await read(consumer, 20 - sum(map(len, polls))))
+    assert [value for records in polls for value in values(records)] == [b"%d" % index for index in range(20)]
+
+
 async def test_poll_returns_no_more_than_asked_for_and_position_follows(cluster: Cluster) -> None:
     bus = cluster.connect()
     await create(bus, "orders")
