@@ -123,9 +123,11 @@ class Override(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 
 class Limits(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Replaces numbers of the limits file at run time. Key limits. `version` grows by one each time.
+    """Replaces numbers of the limits file at run time. Key limits. Void unless `version` is the last valid one's + 1.
 
-    Written by operators; read by all. `changes` in the units of the limits that they name; `ts` in ns.
+    Written by risk and operators; read by all. Shares are Risk's. `changes`: `defaults.LIMIT`, `portfolio.LIMIT`,
+    `instruments.NAME.LIMIT`, `strategies.NAME.LIMIT` in the units of the limits that they name, `shares.SHARD.gross`
+    and `.net` as parts of the portfolio's limit; where one is impossible, none of its record counts. `ts` in ns.
     """
 
     version: Annotated[int, Meta(ge=1, le=2**63 - 1, description="ordinal number, counts up")]

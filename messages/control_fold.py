@@ -1,7 +1,8 @@
 """What `control` says: the fold of its records by offset, the same for every reader.
 
 Activate, Rollout, Shadow and Override are void when `expects` is not the offset of the last record of their key, void
-records included: whoever writes after an unseen change has to look again. Halts are unconditional and latch.
+records included: whoever writes after an unseen change has to look again; Limits for the same reason when `version` is
+not the last valid one's + 1. Halts are unconditional and latch.
 """
 
 from collections.abc import Iterable
@@ -140,8 +141,8 @@ class ControlFold:
     """Everything that `control` says, after the records applied so far.
 
     `rollouts` by strategy; `active`, `previous` (active before it: where a rollback goes), `shadows` and `overrides`
-    (targets in units) by (strategy, instrument); `flattening` the scopes whose switch is on, `limits` the valid Limits
-    in order, `adjusts` by id, `halts`, `log_id`.
+    (targets in units) by (strategy, instrument); `flattening` the scopes whose switch is on, `limits_version`
+    that of the newest valid Limits (0: there is none), `adjusts` by id, `halts`, `log_id`.
     """
 
     def __init__(self) -> None:
@@ -152,16 +153,11 @@ class ControlFold:
         self.shadows: dict[tuple[str, str], RolloutTarget] = {}
         self.overrides: dict[tuple[str, str], float] = {}
         self.flattening: set[str] = set()
-        self.limits: list[Limits] = []
+        self.limits_version = 0
         self.adjusts: dict[str, Adjust] = {}
         self.halts = HaltBook()
         self._last: dict[str, int] = {}
         self._newest = NEVER
-
-    @property
-    def limits_version(self) -> int:
-        """Version of the newest valid Limits; 0 when there is none."""
-        return self.limits[-1].version if self.limits else 0
 
     @property
     def next_offset(self) -> int:
@@ -215,7 +211,7 @@ class ControlFold:
             case Limits():
                 if message.version != self.limits_version + 1:
                     return False
-                self.limits.append(message)
+                self.limits_version = message.version
             case Adjust():
                 if message.adjust_id in self.adjusts:
                     return False

@@ -12,6 +12,7 @@ from agents.cli import (
     demo,
     doctor,
     explain,
+    limits,
     replay,
     report,
     rollout,
@@ -42,6 +43,7 @@ app.command("override")(control.override)
 app.command("shadow")(rollout.shadow)
 app.command("status")(control.status)
 app.command("doctor")(doctor.doctor)
+app.add_typer(limits.app, name="limits")
 app.add_typer(topics.app, name="topics")
 app.add_typer(schema.app, name="schema")
 app.add_typer(rollout.app, name="rollout")

@@ -8,9 +8,12 @@ import msgspec
 import typer
 
 from agents.assembly import AGENTS, build_agent
-from agents.cli.options import SettingsFile, connect_to, load
+from agents.cli.options import AsJson, SettingsFile, connect_to, load
+from agents.cli.tables import limits_tables
 from agents.lifecycle.metrics import serving_metrics
 from agents.lifecycle.process import run_agents, run_async
+from agents.risk.effective import effective_limits
+from agents.risk.limits_in_force import LimitsInForce
 from agents.settings import EXAMPLE, Settings, shown
 from bundles.verifier.process import ForkedProcess, fork_process
 from messages import Bus, Clock, SystemClock
@@ -26,7 +29,8 @@ def run(
     agent: Annotated[str, typer.Argument(help=f"One of {', '.join(AGENTS)}, or all.")],
     settings: SettingsFile = None,
     agent_id: Annotated[str | None, typer.Option(help="Name in the cluster; default AGENT-1.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Print the effective settings and stop.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Print the effective settings and limits, and stop.")] = False,
+    as_json: AsJson = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, not only what is wrong.")] = False,
 ) -> None:
     """Run one agent, or all of them in this process, until SIGINT or SIGTERM."""
@@ -36,10 +40,19 @@ def run(
     names = AGENTS if agent == "all" else (agent,)
     if check:
         client_arguments(loaded.security)  # reads the files that it names
-        typer.echo(msgspec.json.format(msgspec.json.encode(shown(loaded)), indent=2).decode())
+        typer.echo(_checked(loaded, as_json=as_json), nl=False)
         return
     verifier = fork_process(loaded.execution.decisions.runtime) if "execution" in names else None
     run_async(_run(names, loaded, agent_id, verifier))
+
+
+def _checked(settings: Settings, *, as_json: bool) -> str:
+    """Return the settings without secrets, and the limits that come of them."""
+    effective = effective_limits(LimitsInForce(settings.limits, partitions=settings.shards), settings.strategy_of)
+    if not as_json:
+        return msgspec.yaml.encode(shown(settings)).decode() + "\n" + limits_tables(effective)
+    values = {**shown(settings), "effective_limits": msgspec.to_builtins(effective)}
+    return msgspec.json.format(msgspec.json.encode(values), indent=2).decode() + "\n"
 
 
 async def _run(

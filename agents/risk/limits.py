@@ -88,7 +88,7 @@ class PortfolioLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 # Larger numbers are stricter here; everywhere else smaller ones are.
-_LARGER_IS_STRICTER = frozenset(
+LARGER_IS_STRICTER = frozenset(
     {
         "min_order_quantity",
         "min_order_value",
@@ -222,7 +222,7 @@ def _strictest(overrides: Iterable[OrderLimits | OrderLimitChanges]) -> dict[str
         for field in _FIELDS:
             value = getattr(changes, field)
             if value is not None:
-                pick = max if field in _LARGER_IS_STRICTER else min
+                pick = max if field in LARGER_IS_STRICTER else min
                 found[field] = value if field not in found else pick(found[field], value)
     return found
 

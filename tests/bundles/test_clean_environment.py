@@ -58,7 +58,8 @@ def test_a_clean_base_install_loads_a_bundle_and_serves_it(
 
 
 def test_a_clean_base_install_can_check_the_settings_of_execution(environment: Path, tmp_path: Path) -> None:
-    shown = json.loads(_run(environment / "tickpilot", "run", "execution", "--check", cwd=tmp_path, timeout_s=60))
+    command = (environment / "tickpilot", "run", "execution", "--check", "--json")
+    shown = json.loads(_run(*command, cwd=tmp_path, timeout_s=60))
     assert "execution" in shown
 
 

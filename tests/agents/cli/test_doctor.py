@@ -139,7 +139,7 @@ def test_run_check_shows_the_settings_without_the_secrets(tmp_path: Path) -> Non
         "TICKPILOT_SECURITY__PASSWORD": "hunter2",
         "TICKPILOT_SECURITY__TLS": "true",
     }
-    done = tickpilot("run", "all", "--check", **login)
+    done = tickpilot("run", "all", "--check", "--json", **login)
     assert done.returncode == 0
     assert msgspec.json.decode(done.stdout)["security"]["username"] == "alice"
     assert "hunter2" not in done.stdout + done.stderr
