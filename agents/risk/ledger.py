@@ -225,6 +225,10 @@ class Ledger:
         """Value the instrument at `ticks` from now on."""
         self._marks[instrument] = ticks
 
+    def knows(self, order_id: str) -> bool:
+        """Whether a report of the order was booked and is still known."""
+        return order_id in self._live or order_id in self._finished
+
     def is_finished(self, order_id: str) -> bool:
         """Whether a final report of the order was booked and is still known."""
         return order_id in self._finished

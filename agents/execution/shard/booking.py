@@ -23,6 +23,7 @@ def book(
     name = report.instrument
     before = ledger.position_lots(name)
     try:
+        _check_ours(report, desk, ledger)
         ledger.apply(report)
     except BadReport as error:
         if not desk.is_disputed:
@@ -38,6 +39,18 @@ def book(
         )
     orders.apply(desk.account, report, desk.instrument)
     _hold(desk, before, ledger, now_ns)
+
+
+def _check_ours(report: ExecutionReport, desk: Desk, ledger: Ledger) -> None:
+    """Raise BadReport for an order that this shard has not sent, as far as it knows: whose fill it is, nobody can say.
+
+    Risk books it, for the venue may be right, and finds that the positions disagree.
+    """
+    if report.order_id not in desk.account.orders and not ledger.knows(report.order_id):
+        raise BadReport(
+            f"report {report.exec_id}",
+            f"order {report.order_id} is not known: it was never sent from here, or has finished too long ago",
+        )
 
 
 def correct(applied: StepInput, desks: Mapping[str, Desk], ledger: Ledger, *, control_to: int, now_ns: int) -> None:

@@ -1,11 +1,12 @@
 """Active, reducing, halted: what passes, and the reason that stands in the log and in an Alert."""
 
 import pytest
+from msgspec.structs import replace
 
 from agents.execution.alerts import alert_of, risk_alert
 from agents.execution.shard import Shard
 from agents.execution.shard.intake import DeadLetterLimits
-from messages import Alert, Cancel, Halt, Record, Resume
+from messages import Alert, Cancel, Halt, Order, Record, ReportStatus, Resume
 from messages.decisions import ControlApplied, RiskAlive, StepInput, Timer
 from tests.agents.execution.stepping import LONG, SHORT, advance, codes, filled, orders, said, said_by
 from tests.builders import SECOND, START_NS, Scripted, bundle, quote, ready_inputs, record, report, shard
@@ -120,6 +121,36 @@ def test_a_disputed_report_bars_entries_by_name_until_a_person_has_looked() -> N
     assert said(advance(target, [quote()])) == ["REPORT_DISPUTED"]
     assert said(advance(target, [quote()], resume())) == ["order"]
     assert codes(alerts(target)) == []
+
+
+@pytest.mark.parametrize("status", [ReportStatus.FILLED, ReportStatus.REJECTED])
+def test_a_report_of_an_order_that_was_never_sent_is_disputed_and_moves_nothing(status: ReportStatus) -> None:
+    target = holding(LONG, SHORT)
+    order = target.ledger.holding("s", "X")
+    strange = replace(report(_an_order()), order_id="NEVERSENT", exec_id="e9", status=status)
+    reports = [record(strange, target.reports_to, topic="reports")]
+    assert said(advance(target, [quote()], reports=reports)) == ["hold"]
+    (alert,) = alerts(target)
+    assert (alert.code, "order NEVERSENT is not known: it was never sent from here" in alert.text) == (
+        "REPORT_DISPUTED",
+        True,
+    )
+    assert target.ledger.holding("s", "X") == order
+
+
+def test_a_report_that_comes_again_after_the_end_of_its_order_is_no_dispute() -> None:
+    target = live(LONG, LONG, LONG)
+    reports = filled(target, advance(target, [quote()]))
+    for _ in range(2):
+        again = [replace(reports[0], offset=target.reports_to)]
+        advance(target, [quote()], reports=again)
+    assert alerts(target) == []
+
+
+def _an_order() -> Order:
+    """What another shard like this has sent."""
+    (sent,) = [m for m in advance(live(LONG), [quote()]).orders if isinstance(m, Order)]
+    return sent
 
 
 def test_a_halt_cancels_what_is_open_and_nothing_else_is_told_of_it() -> None:
