@@ -93,9 +93,11 @@ def test_every_alert_of_the_code_stands_there() -> None:
         (folder / name).read_text() for name in ("risk/agent.py", "risk/execution_check.py", "risk/portfolio.py")
     )
     of_risk = set(re.findall(r'(?:code=|_over\()"([A-Z_]+)"', code)) | set(re.findall(r'code = "([A-Z_]+)"', code))
-    alerts = (folder / "execution" / "alerts.py").read_text()
-    of_execution = set(re.findall(r'^[A-Z_]+(?:, [A-Z_]+)? = "([A-Z_]+)"', alerts, re.MULTILINE))
-    assert told >= of_risk | of_execution
+    named = "\n".join((folder / name).read_text() for name in ("execution/alerts.py", "venue/intake.py"))
+    of_others = set(re.findall(r'^[A-Z_]+(?:, [A-Z_]+)? = "([A-Z_]+)"', named, re.MULTILINE))
+    of_others |= set(re.findall(r'code="([A-Z_]+)"', (folder / "orchestrator" / "agent.py").read_text()))
+    assert {"ORDERS_MISSING", "ROLLOUT_ABORTED", "POLICY_FALLBACK"} <= of_others
+    assert told >= of_risk | of_others
 
 
 def test_the_limits_file_and_the_code_of_the_page_are_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
