@@ -2,7 +2,7 @@
 
 Order of the checks (the first that fails is the answer): known instrument; numbers, and quantity and price on the grid;
 state; reference there, in order and fresh; report awaited; reducing only; minimum quantity, value; maximum quantity,
-value; collar of the order; collar of the period; position, gross, net exposure; open orders; duplicate; repeated
+value; collar of the order; position, gross, net exposure; collar of the period; open orders; duplicate; repeated
 execution; message rate; bundle limits (the same checks with the bundle's stricter numbers).
 
 An order *only reduces* when it takes the position towards zero, never through it, even if every order on its own side
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from math import isfinite
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from agents.risk.instruments import MAX_STEPS, NANO, Instrument
 from agents.risk.kill_switch import TradingState
@@ -107,16 +108,11 @@ class Gate:
 
     def check(self, proposal: Proposal, view: View, now_ns: int) -> Denial | None:
         """Return why the order may not go, or None. Changes nothing. Budget: 3 us."""
-        strategy, instrument, bundle_limits = proposal.strategy, proposal.instrument, view.bundle_limits
-        if not bundle_limits:
-            rules = self._rules.plain(strategy, instrument)
-            if rules is None:
-                return Denial(code=DenialCode.UNKNOWN_INSTRUMENT)
-            return self._judge(rules, proposal, view, now_ns)
-        rules = self._rules.bundled(strategy, instrument, bundle_limits)
+        bundle_limits = view.bundle_limits
+        rules = self._rules.rules(proposal.strategy, proposal.instrument, bundle_limits)
         denial = None if rules is None else self._judge(rules, proposal, view, now_ns)
-        if rules is not None and denial is None:
-            return None
+        if rules is not None and (denial is None or not bundle_limits):
+            return denial
         return self._name_whose(denial, proposal, view, now_ns)
 
     def _name_whose(self, denial: Denial | None, proposal: Proposal, view: View, now_ns: int) -> Denial | None:
@@ -132,18 +128,16 @@ class Gate:
             return by_file
         if denial is not None:
             return Denial(code=DenialCode.BUNDLE_LIMIT, limit=denial.limit, resulting=denial.resulting)
-        held, ahead, _ = _along(proposal, view)
-        exits = held < 0 and held + ahead + proposal.lots <= 0
-        return None if exits else Denial(code=DenialCode.BUNDLE_LIMIT)
+        is_exit = self._judge(rules, replace(proposal, reduce_only=True), view, now_ns) is None
+        return None if is_exit else Denial(code=DenialCode.BUNDLE_LIMIT)
 
     def _judge(self, rules: OrderRules, proposal: Proposal, view: View, now_ns: int) -> Denial | None:
         denial = _check_numbers(proposal, view)
         if denial is not None:
             return denial
-        state = view.state
+        state, bid, ask, ts_ns = view.state, view.bid_ticks, view.ask_ticks, view.reference_ts_ns
         if state is not _ACTIVE and state is not _REDUCING and not _may_flatten(proposal, view):
             return Denial(code=DenialCode.HALTED)
-        bid, ask, ts_ns = view.bid_ticks, view.ask_ticks, view.reference_ts_ns
         if bid is None or ask is None or ts_ns is None or not 0 < bid <= ask <= MAX_STEPS:
             return Denial(code=DenialCode.NO_REFERENCE)
         if not 0 <= now_ns - ts_ns <= rules.max_age_ns:
@@ -157,44 +151,34 @@ class Gate:
         exits = held < 0 and furthest <= 0
         if state is not _ACTIVE or proposal.reduce_only or view.awaiting_report:
             denial = _check_reducing(rules, proposal, view, exits)
-        denial = denial or _check_order(rules, proposal, exits, bid, ask)
-        if denial is None and not exits:
-            value = ask * rules.nanos_per_tick_lot
-            denial = self._check_period(rules, proposal.instrument, bid + ask, now_ns) or _check_exposure(
-                rules, proposal, view, furthest, max(furthest, against - held) * value, furthest * value
-            )
-        return denial or self._check_windows(rules, proposal, view, exits, now_ns)
-
-    def _check_period(self, rules: OrderRules, instrument: str, twice_mid: int, now_ns: int) -> Denial | None:
-        references = self._references.get(instrument)
-        known = None if references is None else references.since(now_ns - rules.collar_period_ns)
-        if known is None:
-            return None
-        (low, high), (part, whole) = known, rules.collar_period
-        # Each as the part of the reference that it is: up from the lowest, down from the highest.
-        if (twice_mid - low) * whole > low * part:
-            moved_bps = (twice_mid - low) * _BPS / low
-        elif (high - twice_mid) * whole > high * part:
-            moved_bps = (high - twice_mid) * _BPS / high
-        else:
-            return None
-        return _denial(DenialCode.PRICE_COLLAR_PERIOD, rules.limits.price_collar_period_bps, moved_bps)
+        return (
+            denial
+            or _check_order(rules, proposal, exits, bid, ask)
+            or (None if exits else _check_exposure(rules, proposal, view, furthest, against - held, ask))
+            or self._check_windows(rules, proposal, view, exits, bid + ask, now_ns)
+        )
 
     def _check_windows(
-        self, rules: OrderRules, proposal: Proposal, view: View, exits: bool, now_ns: int
+        self, rules: OrderRules, proposal: Proposal, view: View, exits: bool, twice_mid: int, now_ns: int
     ) -> Denial | None:
-        limits = rules.limits
+        limits, instrument = rules.limits, proposal.instrument
+        references = self._references.get(instrument)
+        if references is not None and not exits:
+            moved_bps = _moved_bps(rules, references, twice_mid, now_ns)
+            if moved_bps is not None:
+                return _denial(DenialCode.PRICE_COLLAR_PERIOD, limits.price_collar_period_bps, moved_bps)
         if view.open_orders >= limits.max_open_orders:
             return _denial(DenialCode.MAX_OPEN_ORDERS, limits.max_open_orders, view.open_orders + 1)
-        windows = self._pairs.get((proposal.strategy, proposal.instrument))
+        windows = self._pairs.get((proposal.strategy, instrument))
         if windows is not None:
             last_ns = windows.contents.get((proposal.side, proposal.lots, proposal.limit_ticks))
             if last_ns is not None and now_ns - last_ns < rules.duplicate_ns:
                 return _denial(DenialCode.DUPLICATE, limits.duplicate_window_ms, (now_ns - last_ns) / _MILLI)
             if windows.executions.is_latched and not exits:
                 return _denial(DenialCode.REPEATED_EXECUTION, limits.max_repeated_executions, None)
-        if not self._rate.has_room(limits.max_messages_per_s, now_ns):
-            return _denial(DenialCode.MESSAGE_RATE, limits.max_messages_per_s, limits.max_messages_per_s + 1)
+        most = limits.max_messages_per_s
+        if not self._rate.has_room(most, now_ns):
+            return _denial(DenialCode.MESSAGE_RATE, most, most + 1)
         return None
 
     def record(self, proposal: Proposal, twice_mid: int | None, now_ns: int) -> bool:
@@ -213,7 +197,9 @@ class Gate:
         contents, content = windows.contents, (proposal.side, proposal.lots, proposal.limit_ticks)
         contents.pop(content, None)  # so that it comes to stand last
         contents[content] = now_ns
-        _forget(contents, now_ns - rules.duplicate_ns)
+        until_ns = now_ns - rules.duplicate_ns
+        while contents[oldest := next(iter(contents))] <= until_ns and len(contents) > 1:
+            del contents[oldest]
         if twice_mid is not None:
             references = self._references.get(instrument)
             if references is None:
@@ -261,10 +247,18 @@ class Gate:
         return gate
 
 
-def _forget(contents: dict[Content, int], until_ns: int) -> None:
-    """Forget what is too old; the newest, which stands last, stays."""
-    while len(contents) > 1 and contents[oldest := next(iter(contents))] <= until_ns:
-        del contents[oldest]
+def _moved_bps(rules: OrderRules, references: Extremes, twice_mid: int, now_ns: int) -> float | None:
+    """Return by how much the mid price has left the collar of the period; None: it is inside."""
+    known = references.since(now_ns - rules.collar_period_ns)
+    if known is None:
+        return None
+    (low, high), (part, whole) = known, rules.collar_period
+    # Each as the part of the reference that it is: up from the lowest, down from the highest.
+    if (twice_mid - low) * whole > low * part:
+        return (twice_mid - low) * _BPS / low
+    if (high - twice_mid) * whole > high * part:
+        return (high - twice_mid) * _BPS / high
+    return None
 
 
 def _along(proposal: Proposal, view: View) -> tuple[int, int, int]:
@@ -331,45 +325,43 @@ def _check_reducing(rules: OrderRules, proposal: Proposal, view: View, exits: bo
 
 def _check_order(rules: OrderRules, proposal: Proposal, exits: bool, bid: int, ask: int) -> Denial | None:
     is_buy = proposal.side == "buy"
-    lots, limit_ticks, limits = proposal.lots, proposal.limit_ticks, rules.limits
+    lots, limit_ticks = proposal.lots, proposal.limit_ticks
     touch = ask if is_buy else bid
     # A sell limit below the bid trades at the bid: that is its value.
     price = touch if limit_ticks is None else limit_ticks if is_buy else max(limit_ticks, bid)
     value = lots * price * rules.nanos_per_tick_lot
     if not exits:
         if lots < rules.min_lots:
-            return _denial(DenialCode.MIN_ORDER_QUANTITY, limits.min_order_quantity, rules.quantity(lots))
+            return _denial(DenialCode.MIN_ORDER_QUANTITY, rules.limits.min_order_quantity, rules.quantity(lots))
         if value < rules.min_value:
-            return _denial(DenialCode.MIN_ORDER_VALUE, limits.min_order_value, value / NANO)
+            return _denial(DenialCode.MIN_ORDER_VALUE, rules.limits.min_order_value, value / NANO)
     if rules.max_lots is not None and lots > rules.max_lots:
-        return _denial(DenialCode.MAX_ORDER_QUANTITY, limits.max_order_quantity, rules.quantity(lots))
+        return _denial(DenialCode.MAX_ORDER_QUANTITY, rules.limits.max_order_quantity, rules.quantity(lots))
     if value > rules.max_value:
-        return _denial(DenialCode.MAX_ORDER_VALUE, limits.max_order_value, value / NANO)
+        return _denial(DenialCode.MAX_ORDER_VALUE, rules.limits.max_order_value, value / NANO)
     # |price - mid| against mid x bps, in half ticks
     twice_mid, (part, whole) = bid + ask, rules.collar
     off = 2 * (touch if limit_ticks is None else limit_ticks) - twice_mid
     off = -off if off < 0 else off
     if off * whole > twice_mid * part:
-        return _denial(DenialCode.PRICE_COLLAR, limits.price_collar_bps, off * _BPS / twice_mid)
+        return _denial(DenialCode.PRICE_COLLAR, rules.limits.price_collar_bps, off * _BPS / twice_mid)
     return None
 
 
 def _check_exposure(
-    rules: OrderRules, proposal: Proposal, view: View, furthest: int, gross: int, net: int
+    rules: OrderRules, proposal: Proposal, view: View, furthest: int, opposite: int, ask: int
 ) -> Denial | None:
-    """`furthest`: how far the position can go on the order's side. `gross` and `net`: what the instrument may be worth.
-
-    All three seen in the order's direction, with everything open filled for the worst.
-    """
-    limits = rules.limits
+    """How far the position can go in the order's direction, and in the opposite one, with everything open filled."""
     if rules.max_position is not None and furthest > rules.max_position:
-        return _denial(DenialCode.MAX_POSITION, limits.max_position, rules.quantity(furthest))
-    gross += view.other_gross_nanos
+        return _denial(DenialCode.MAX_POSITION, rules.limits.max_position, rules.quantity(furthest))
+    value = ask * rules.nanos_per_tick_lot
+    gross = view.other_gross_nanos + (furthest if furthest > opposite else opposite) * value  # noqa: FURB136 - hot
     if gross > rules.max_gross:
-        return _denial(DenialCode.MAX_GROSS_EXPOSURE, limits.max_gross_exposure, gross / NANO)
-    net += view.other_long_nanos if proposal.side == "buy" else -view.other_short_nanos
+        return _denial(DenialCode.MAX_GROSS_EXPOSURE, rules.limits.max_gross_exposure, gross / NANO)
+    others = view.other_long_nanos if proposal.side == "buy" else -view.other_short_nanos
+    net = others + furthest * value
     if net > rules.max_net:
-        return _denial(DenialCode.MAX_NET_EXPOSURE, limits.max_net_exposure, net / NANO)
+        return _denial(DenialCode.MAX_NET_EXPOSURE, rules.limits.max_net_exposure, net / NANO)
     return None
 
 

@@ -49,7 +49,17 @@ class RuleBook:
         self._instruments = instruments
         self._plain: dict[tuple[str, str], OrderRules] = {}
         # The mapping is kept beside what came of it: a pair is traded by one bundle at a time.
-        self._bundled: dict[tuple[str, str], tuple[Mapping[str, float], OrderRules | None]] = {}
+        self._newest: dict[tuple[str, str], tuple[Mapping[str, float] | None, OrderRules | None]] = {}
+
+    def rules(self, strategy: str, instrument: str, bundled: Mapping[str, float] | None) -> OrderRules | None:
+        """Return the rules, made stricter by a bundle's limits; None where those, or the instrument, can't be known."""
+        known = self._newest.get((strategy, instrument))
+        if known is None or known[0] is not bundled:
+            known = self._newest[strategy, instrument] = (
+                bundled,
+                self._bundled(strategy, instrument, bundled) if bundled else self.plain(strategy, instrument),
+            )
+        return known[1]
 
     def plain(self, strategy: str, instrument: str) -> OrderRules | None:
         """Return the rules of the limits file; None for an unknown instrument."""
@@ -59,14 +69,7 @@ class RuleBook:
             self._plain[strategy, instrument] = rules
         return rules
 
-    def bundled(self, strategy: str, instrument: str, raw: Mapping[str, float]) -> OrderRules | None:
-        """Return the rules made stricter by a bundle's limits; None when those can't be understood."""
-        known = self._bundled.get((strategy, instrument))
-        if known is None or known[0] is not raw:
-            known = self._bundled[strategy, instrument] = (raw, self._compile(strategy, instrument, raw))
-        return known[1]
-
-    def _compile(self, strategy: str, instrument: str, raw: Mapping[str, float]) -> OrderRules | None:
+    def _bundled(self, strategy: str, instrument: str, raw: Mapping[str, float]) -> OrderRules | None:
         try:
             limits = stricter(self._limits.for_pair(strategy, instrument), bundle_limits(raw))
         except SettingsError:

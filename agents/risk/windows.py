@@ -25,8 +25,7 @@ class RateWindow:
 
     def has_room(self, most: int, now_ns: int) -> bool:
         """Whether fewer than `most` messages lie in the second before now."""
-        times_ns = self._times_ns
-        return len(times_ns) < most or times_ns[-most] <= now_ns - NANO
+        return len(self._times_ns) < most or self._times_ns[-most] <= now_ns - NANO
 
     def snapshot(self) -> tuple[int, ...]:
         """Return the times, oldest first."""
@@ -62,6 +61,9 @@ class Extremes:
     def __init__(self, highs: tuple[Stamped, ...] = (), lows: tuple[Stamped, ...] = ()) -> None:
         self.highs = deque(highs)
         self.lows = deque(lows)
+        self._until_ns, self._bounds = 0, (0, 0)
+        if lows:
+            self._bound()
 
     def add(self, value: int, period_ns: int, now_ns: int) -> None:
         """Take in a value; what is older than the period goes."""
@@ -77,17 +79,21 @@ class Extremes:
             highs.popleft()
         while lows[0][0] <= until_ns and lows[0] is not newest:
             lows.popleft()
+        self._bound()
 
     def since(self, since_ns: int) -> tuple[int, int] | None:
         """Return the (lowest, highest) value after `since_ns`; None when there is none so late."""
-        lows, highs = self.lows, self.highs
-        if not lows or lows[-1][0] <= since_ns:  # the newest of all ends both
+        if not self.lows or self.lows[-1][0] <= since_ns:  # the newest of all ends both
             return None
-        (low_ns, low), (high_ns, high) = lows[0], highs[0]
-        return (
-            low if low_ns > since_ns else _first(lows, since_ns),
-            high if high_ns > since_ns else _first(highs, since_ns),
-        )
+        if since_ns < self._until_ns:  # nearly always
+            return self._bounds
+        return _first(self.lows, since_ns), _first(self.highs, since_ns)
+
+    def _bound(self) -> None:
+        """Keep the answer at hand for as long as both first ones are young enough."""
+        (low_ns, low), (high_ns, high) = self.lows[0], self.highs[0]
+        self._until_ns = low_ns if low_ns < high_ns else high_ns  # noqa: FURB136 - hot
+        self._bounds = low, high
 
 
 def _first(values: deque[Stamped], since_ns: int) -> int:

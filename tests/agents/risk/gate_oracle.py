@@ -186,21 +186,18 @@ class Oracle:
             malformed(order)
             or barred(order, numbers, state, flattening, now)
             or sized(order, numbers)
-            or self.away(order, numbers, now)
+            or off_market(order, numbers)
             or too_much(order, numbers, others)
+            or self.moved(order, numbers, now)
             or self.too_often(order, numbers, now)
         )
 
-    def away(self, order: Wanted, numbers: dict[str, Any], now: int) -> Verdict:
-        """The two collars."""
+    def moved(self, order: Wanted, numbers: dict[str, Any], now: int) -> Verdict:
+        """The collar over a period."""
         market = order.market
-        mid = Decimal(market.bid + market.ask) / 2
-        touch = market.ask if order.side == "buy" else market.bid
-        off = abs((touch if order.limit is None else order.limit) - mid) / mid * 10_000
-        if off > exact(numbers["price_collar_bps"]):
-            return "PRICE_COLLAR", numbers["price_collar_bps"], float(off)
         if exits(order):
             return None
+        mid = Decimal(market.bid + market.ask) / 2
         period = numbers["price_collar_period_ms"] * 1_000_000
         recent = [Decimal(twice) / 2 for ts, twice in self.mids.get(market.name, []) if now - ts < period]
         most = exact(numbers["price_collar_period_bps"])
@@ -295,6 +292,17 @@ def sized(order: Wanted, numbers: dict[str, Any]) -> Verdict:
         limit = numbers[name]
         if limit is not None and (found - exact(limit)) * sign > 0 and not (sign < 0 and exits(order)):
             return code, limit, float(found)
+    return None
+
+
+def off_market(order: Wanted, numbers: dict[str, Any]) -> Verdict:
+    """The collar of the order."""
+    market = order.market
+    mid = Decimal(market.bid + market.ask) / 2
+    touch = market.ask if order.side == "buy" else market.bid
+    off = abs((touch if order.limit is None else order.limit) - mid) / mid * 10_000
+    if off > exact(numbers["price_collar_bps"]):
+        return "PRICE_COLLAR", numbers["price_collar_bps"], float(off)
     return None
 
 
