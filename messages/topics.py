@@ -68,6 +68,8 @@ TOPICS: dict[str, Topic] = {
             written_by=("execution",),
             read_by=("venue adapters", "risk", "execution"),
             sharded=True,
+            # The paper venue holds a cancel's time against that of `market`: one clock for both.
+            config={"message.timestamp.type": "LogAppendTime"},
         ),
         Topic(
             name="reports",

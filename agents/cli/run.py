@@ -15,6 +15,7 @@ from agents.lifecycle.process import run_agents, run_async
 from agents.risk.effective import effective_limits
 from agents.risk.limits_in_force import LimitsInForce
 from agents.settings import EXAMPLE, Settings, shown
+from agents.venue.latency import latency_of
 from bundles.verifier.process import ForkedProcess, fork_process
 from messages import Bus, Clock, SystemClock
 from messages.bus.checks import require
@@ -40,6 +41,7 @@ def run(
     names = AGENTS if agent == "all" else (agent,)
     if check:
         client_arguments(loaded.security)  # reads the files that it names
+        latency_of(loaded.venue)
         typer.echo(_checked(loaded, as_json=as_json), nl=False)
         return
     verifier = fork_process(loaded.execution.decisions.runtime) if "execution" in names else None

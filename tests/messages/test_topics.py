@@ -50,6 +50,7 @@ def test_topics_of_a_shard_share_its_partition_count_and_others_have_one() -> No
 
 def test_what_the_broker_must_know_of_a_topic() -> None:
     assert TOPICS["market"].broker_config()["message.timestamp.type"] == "LogAppendTime"
+    assert TOPICS["orders"].broker_config()["message.timestamp.type"] == "LogAppendTime"
     assert TOPICS["control"].broker_config()["retention.ms"] == "-1"
     assert TOPICS["checkpoints"].broker_config() == {
         "cleanup.policy": "compact",

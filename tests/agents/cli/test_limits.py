@@ -84,6 +84,9 @@ def test_run_check_names_what_is_wrong(tmp_path: Path) -> None:
     code, text = run(path, "run", "all", "--check")
     assert code == 1
     assert "instruments.AAB is none that the settings know; did you mean AAA?" in text
+    code, text = run(written(tmp_path, venue={"latency_file": str(tmp_path / "none.txt")}), "run", "all", "--check")
+    assert code == 1
+    assert "none.txt" in text
 
 
 @pytest.mark.kafka
