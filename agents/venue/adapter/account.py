@@ -2,6 +2,8 @@
 
 from enum import Enum
 
+from msgspec.structs import replace
+
 from agents.venue.adapter.venue import VenueOrder
 from messages import ExecutionReport, Order, ReportStatus
 from messages.reports import OrderPosition
@@ -69,9 +71,10 @@ class Account:
         self.is_final = self.is_final or now.status.is_final
         return reports
 
-    def rejection(self, reason: str, ts: int) -> list[ExecutionReport]:
-        """Return the only report of an order that never got to the venue."""
-        return self.news(VenueOrder(order_id=self.order.order_id, status=ReportStatus.REJECTED, ts=ts, reason=reason))
+    def refusal(self, reason: str, ts: int) -> list[ExecutionReport]:
+        """Return the end of an order that the venue does not work (any more): rejected, or canceled if it once did."""
+        status = ReportStatus.REJECTED if self._seq == 0 else ReportStatus.CANCELED
+        return self.news(replace(self._said, status=status, ts=ts, reason=reason))
 
     def withdrawal(self, ts: int) -> list[ExecutionReport]:
         """Return the only report of an order that was cancelled before it was sent."""
@@ -79,16 +82,7 @@ class Account:
 
     def cancel_rejection(self, reason: str, ts: int) -> list[ExecutionReport]:
         """Return the answer to a cancel that came too late: the order is as it was."""
-        said = self._said
-        state = VenueOrder(
-            order_id=said.order_id,
-            status=ReportStatus.CANCEL_REJECTED,
-            ts=ts,
-            filled=said.filled,
-            value=said.value,
-            fee=said.fee,
-            reason=reason,
-        )
+        state = replace(self._said, status=ReportStatus.CANCEL_REJECTED, ts=ts, reason=reason)
         return [self._report(ReportStatus.CANCEL_REJECTED, state)]
 
     def _report(self, status: ReportStatus, now: VenueOrder, filled: float | None = None) -> ExecutionReport:

@@ -4,6 +4,7 @@ It keeps nothing on disk. A start reads what was ordered and said; none of the o
 venue is asked what became of them.
 """
 
+import asyncio
 from collections.abc import Iterable
 from functools import partial
 
@@ -107,10 +108,11 @@ class AdapterAgent:
         await self._supervisor.stop()
         if self._clients is not None:
             clients, self._clients = self._clients, None
-            await self._venue.close()
             await clients.orders.stop()
             await clients.control.stop()
             await clients.producer.stop()
+            async with asyncio.timeout(self._config.venue_timeout_s):
+                await self._venue.close()
 
     async def _catch_up(self, clients: _Clients) -> dict[Partition, int]:
         """Take in `control`, and what of `reports` and `orders` is young enough; return where live reading begins."""

@@ -55,7 +55,7 @@ class Courier:
                 return
             account = self._orders.open(record, message)
             if self._waiting[number].full():
-                await self._reject(account, f"{self._config.queued_orders} orders wait for the venue already")
+                await self._refuse(account, f"{self._config.queued_orders} orders wait for the venue already")
             else:
                 self._waiting[number].put_nowait(account)
         elif account is not None:
@@ -82,7 +82,7 @@ class Courier:
             await self._bounded(self._venue.connect, _CONNECT_S)
             self._is_connected.set()
             while True:
-                event = await self._venue.next_event(_IDLE_S)
+                event = await self._bounded(lambda: self._venue.next_event(_IDLE_S), 2 * _IDLE_S)
                 account = None if event is None else self._orders.get(event.order_id)
                 if event is not None and account is not None:
                     await self._follow(account, event)
@@ -124,7 +124,7 @@ class Courier:
                 account.doubt(self._clock.now_ns())  # it may have arrived: it is never sent again
             account.phase = Phase.SENT
         if reason is not None:
-            await self._reject(account, reason)
+            await self._refuse(account, reason)
         elif account.wants_cancel:
             await self._cancel(account)  # it came meanwhile
 
@@ -168,10 +168,10 @@ class Courier:
                 await self._cancel(account)
         elif self._clock.now_ns() - since_ns > self._config.arrives_within_ms * _MILLI:
             account.doubted_since_ns = None
-            await self._reject(account, "the venue does not know the order, and it is never sent twice")
+            await self._refuse(account, "the venue does not know the order, and it is never sent twice")
 
-    async def _reject(self, account: Account, reason: str) -> None:
-        await self._tell(account, lambda: account.rejection(reason, self._clock.now_ns()))
+    async def _refuse(self, account: Account, reason: str) -> None:
+        await self._tell(account, lambda: account.refusal(reason, self._clock.now_ns()))
 
     async def _tell(self, account: Account, news: Callable[[], list[ExecutionReport]]) -> None:
         """Publish what `news` returns, in the partition number of the order's record."""

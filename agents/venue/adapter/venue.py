@@ -35,7 +35,7 @@ class VenueOrder(Struct, frozen=True, kw_only=True):
 class Venue(Protocol):
     """A connection to a venue. Orders are named by their `order_id`: the client order id of most venues.
 
-    Every call but `next_event` is bounded by the adapter, and may be cancelled at any point.
+    Every call is bounded by the adapter: it may be cancelled at any point, and counts as VenueAway then.
     """
 
     async def connect(self) -> None:

@@ -48,9 +48,16 @@ def test_a_fill_that_was_missed_comes_before_the_end() -> None:
 
 def test_a_fill_after_the_end_is_told_all_the_same() -> None:
     one = account()
-    one.rejection("nobody knew it", 1)
+    one.refusal("nobody knew it", 1)
     assert told(one.news(seen("partially_filled", 4))) == [(1, "partially_filled", 4, 0)]
     assert one.is_final
+
+
+def test_an_order_that_the_venue_has_forgotten_ends_with_its_fills() -> None:
+    one = account()
+    one.news(seen("partially_filled", 4))
+    assert told(one.refusal("the venue does not know it", 2)) == [(1, "canceled", 4, 0)]
+    assert told(account().refusal("the venue does not know it", 2)) == [(0, "rejected", 0, 0)]
 
 
 def test_an_order_goes_on_where_the_topic_ends() -> None:

@@ -88,8 +88,8 @@ class HaltsEverything(Courier):
 class Speechless(Courier):
     """Gives no reason."""
 
-    async def _reject(self, account: Account, reason: str) -> None:
-        await super()._reject(account, "")
+    async def _refuse(self, account: Account, reason: str) -> None:
+        await super()._refuse(account, "")
 
 
 class InTheKeysPartition(Courier):
