@@ -1,6 +1,5 @@
 """The Risk agent: watches the portfolio, publishes what it sees, halts on `control`."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -10,10 +9,10 @@ from msgspec.structs import replace
 from agents.errors import SettingsError
 from agents.lifecycle.status import beat, publish_at_last
 from agents.lifecycle.supervisor import Supervisor
-from agents.risk.catch_up import CONTROL, Mark, Past, lost_reports, mark_in, read_past
+from agents.risk.catch_up import CONTROL, Mark, Past, lost_before, mark_in, read_past
 from agents.risk.checkpoint import checkpoint_of
 from agents.risk.config import RiskConfig
-from agents.risk.crossings import Breach, Crossings, alert_of
+from agents.risk.crossings import LOSSES, Breach, Crossings, alert_of
 from agents.risk.execution_check import ExecutionCheck
 from agents.risk.instruments import Instrument
 from agents.risk.ledger import BadReport, Ledger
@@ -35,7 +34,6 @@ from messages import (
     Record,
     Refused,
     Resume,
-    Retryable,
     RiskSnapshot,
     control_key,
     decode,
@@ -43,13 +41,11 @@ from messages import (
 )
 from messages import Limits as LimitsMessage
 from messages.bus.partitioner import partition_of
-from messages.control import ControlMessage, HaltLevel
+from messages.control import PORTFOLIO, ControlMessage, HaltLevel
 from messages.control_fold import ControlFold, HaltInForce
 
 _STATUS = Partition("status", 0)
 _IDLE_POLL_S = 30.0
-_RETRY_S = 0.5
-_log = logging.getLogger(__name__)
 
 
 class _Clients(Struct, frozen=True, kw_only=True):
@@ -62,7 +58,7 @@ class RiskAgent:
     """One portfolio over all partitions; run one. `cash`: what the portfolio started with, in the currency.
 
     A limit that is passed gives one Alert, and a Halt where the limit asks for it; another Alert when the figure is
-    back inside. When somebody resumes what Risk has halted, losses count anew from there.
+    back inside. When somebody resumes what Risk has halted for a loss, losses count anew from there.
     """
 
     def __init__(
@@ -86,6 +82,7 @@ class RiskAgent:
         self._shares = self._new_shares(1)
         self._reports_to: dict[int, int] = {}
         self._control_to = 0
+        self._is_rebased = False
         self._checkpointed: tuple[int, int, dict[int, int]] = (0, 0, {})  # when (ns), and up to where
         self._told: set[str] = set()
         self._halting: set[tuple[str, HaltLevel]] = set()  # written, not yet read back
@@ -190,13 +187,18 @@ class RiskAgent:
             records = await clients.events.poll(max_records=self._config.batch_records, timeout_s=_IDLE_POLL_S)
             for record in records:
                 if record.topic == "reports":
-                    await self._find_gap(clients, record)
+                    expected = self._reports_to[record.partition]
+                    if (text := await lost_before(record, expected, clients.events, self._clock)) is not None:
+                        await self._tell_lost(clients, text)
                     await self._on_report(clients, record)
                 elif record.topic == "control":
                     await self._on_control(clients, record)
                 elif isinstance(beat := _decoded(record), Heartbeat):
                     self._check.hear(beat)
                     self._shares.hear(beat, self._clock.now_ns())
+            if self._is_rebased:  # before anything else is told: a restart must know of it
+                self._is_rebased = False
+                await self._publish_snapshot(clients)
             if records:
                 await self._watch_limits(clients)
 
@@ -238,19 +240,19 @@ class RiskAgent:
     async def _publish_checkpoint(self, clients: _Clients) -> None:
         """Write the books, if they may have changed since."""
         now_ns, known = self._clock.now_ns(), self._checkpointed[1:]
-        self._checkpointed = (now_ns, self._control_to, dict(self._reports_to))
-        if self._checkpointed[1:] == known:
-            return
-        checkpoint = checkpoint_of(
-            self._portfolio.state(),
-            self._instruments,
-            agent_id=self._agent_id,
-            ts=now_ns,
-            control_to=self._control_to,
-            reports_to=[self._reports_to[number] for number in sorted(self._reports_to)],
-        )
-        record = NewRecord(key=f"checkpoint/{self._agent_id}".encode(), value=encode(checkpoint))
-        await clients.producer.publish("risk", record)
+        read_to = (now_ns, self._control_to, dict(self._reports_to))
+        if read_to[1:] != known:
+            checkpoint = checkpoint_of(
+                self._portfolio.state(),
+                self._instruments,
+                agent_id=self._agent_id,
+                ts=now_ns,
+                control_to=self._control_to,
+                reports_to=[self._reports_to[number] for number in sorted(self._reports_to)],
+            )
+            record = NewRecord(key=f"checkpoint/{self._agent_id}".encode(), value=encode(checkpoint))
+            await clients.producer.publish("risk", record)
+        self._checkpointed = read_to
 
     def _on_market(self, records: Sequence[Record]) -> None:
         """Mark each instrument by its newest record that has a price; older ones are not even decoded."""
@@ -260,23 +262,6 @@ class RiskAgent:
             if record.key not in marked and (mark := mark_in(record, self._instruments)) is not None:
                 self._portfolio.mark(mark.instrument, mark.ticks, now_ns)
                 marked.add(record.key)
-
-    async def _find_gap(self, clients: _Clients, record: Record) -> None:
-        """Say so when retention has deleted reports that were not read yet. A hole alone is a transaction's mark."""
-        expected = self._reports_to[record.partition]
-        if record.offset <= expected:
-            return
-        partition = Partition(record.topic, record.partition)
-        while True:
-            try:
-                begin = (await clients.events.beginning_offsets([partition]))[partition]
-            except Retryable as error:
-                _log.warning("reports-%d: %s; trying again", record.partition, error)
-                await self._clock.sleep(_RETRY_S)
-            else:
-                break
-        if begin > expected:
-            await self._tell_lost(clients, lost_reports(record.partition, expected, begin))
 
     async def _tell_lost(self, clients: _Clients, text: str) -> None:
         """Books that miss reports are no books: only exits pass until a person has compared and corrected them."""
@@ -311,15 +296,24 @@ class RiskAgent:
             if isinstance(message, Halt) and self._is_own(message):
                 self._told.add(message.reason)
                 self._halting.discard((message.scope, message.level))
-            elif isinstance(message, Resume) and len(self._own_halts()) < len(before):
-                self._portfolio.rebase()
-                self._crossings.resumed()
+            elif isinstance(message, Resume):
+                in_force = self._own_halts()
+                self._resumed([halt for halt in before if halt not in in_force])
             elif is_valid and isinstance(message, Adjust | LimitsMessage):
                 try:
                     self._correct(record.offset, message)
                 except (Refused, SettingsError) as error:
                     await self._cannot_book(clients, record, error, None)
         self._control_to = max(self._control_to, record.offset + 1)
+
+    def _resumed(self, cleared: Sequence[HaltInForce]) -> None:
+        """A person lets trading go on. Only after a loss that was halted for do losses count anew."""
+        is_loss = any(halt.reason.split(" ")[0] in LOSSES for halt in cleared) or self._crossings.is_open(LOSSES)
+        if is_loss and any(halt.scope == PORTFOLIO for halt in cleared):
+            self._portfolio.rebase()
+            self._is_rebased = True
+        if cleared:
+            self._crossings.resumed()
 
     def _correct(self, offset: int, message: Adjust | LimitsMessage) -> None:
         if isinstance(message, LimitsMessage):

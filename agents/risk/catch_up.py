@@ -17,6 +17,7 @@ from messages import (
     Alert,
     Bar,
     Bus,
+    Clock,
     Consumer,
     Fatal,
     Observation,
@@ -24,6 +25,7 @@ from messages import (
     Quote,
     Record,
     Refused,
+    Retryable,
     RiskSnapshot,
     Trade,
     decode,
@@ -35,6 +37,7 @@ from messages.risk import RiskCheckpoint
 CONTROL = Partition("control", 0)
 _RISK = Partition("risk", 0)
 _SLICE_RECORDS = 50_000
+_RETRY_S = 0.5
 _MILLI = NANO // 1_000
 _log = logging.getLogger(__name__)
 
@@ -151,7 +154,7 @@ def _lost(begins: Mapping[Partition, int], ends: Mapping[Partition, int], report
     for number, wanted in reports_to.items():
         partition = Partition("reports", number)
         if begins[partition] > wanted:
-            yield lost_reports(number, wanted, begins[partition])
+            yield _lost_reports(number, wanted, begins[partition])
         elif ends[partition] < wanted:
             yield (
                 f"reports-{number} ends at offset {ends[partition]}, but the books hold what was read up to {wanted}: "
@@ -160,7 +163,25 @@ def _lost(begins: Mapping[Partition, int], ends: Mapping[Partition, int], report
             reports_to[number] = ends[partition]
 
 
-def lost_reports(partition: int, wanted: int, begin: int) -> str:
+async def lost_before(record: Record, expected: int, consumer: Consumer, clock: Clock) -> str | None:
+    """Return in words what retention has deleted between the report that was expected and this one; None: nothing.
+
+    A hole alone is no loss: transactions leave such.
+    """
+    if record.offset <= expected:
+        return None
+    partition = Partition(record.topic, record.partition)
+    while True:
+        try:
+            begin = (await consumer.beginning_offsets([partition]))[partition]
+        except Retryable as error:
+            _log.warning("reports-%d: %s; trying again", record.partition, error)
+            await clock.sleep(_RETRY_S)
+        else:
+            return _lost_reports(record.partition, expected, begin) if begin > expected else None
+
+
+def _lost_reports(partition: int, wanted: int, begin: int) -> str:
     """Return in words that retention was faster than Risk."""
     return f"reports-{partition}: offsets {wanted} to {begin - 1} were deleted before they were booked"
 

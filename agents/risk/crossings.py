@@ -23,6 +23,7 @@ _LASTING = frozenset(
         "REPEATED_EXECUTION",
     }
 )
+LOSSES = frozenset({"DRAWDOWN", "DAILY_LOSS"})
 _ENDED = "_ENDED"
 _MS = 1_000_000
 _ID_CHARACTERS = 128
@@ -110,6 +111,10 @@ class Crossings:
             text=f"inside its limit again; it was: {began.text}",
             instrument=began.instrument,
         )
+
+    def is_open(self, codes: frozenset[str]) -> bool:
+        """Whether a limit of one of these codes counts as passed."""
+        return any(alert.code in codes for alert in self._open.values())
 
     def resumed(self) -> None:
         """A person has looked: what is inside its limit now has ended, and passes it anew at the next crossing."""

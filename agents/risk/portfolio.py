@@ -40,6 +40,7 @@ class Portfolio:
         self._streaks: dict[tuple[str, str], int] = {}
         self._rejected: deque[bool] = deque(maxlen=limits.reject_window)
         self._marked_ns: dict[str, int] = {}
+        self._watched_ns: int | None = None
 
     @property
     def limits(self) -> PortfolioLimits:
@@ -111,6 +112,8 @@ class Portfolio:
 
     def observe(self, now_ns: int) -> None:
         """Take the equity of now into peak and start of the day."""
+        if self._watched_ns is None:
+            self._watched_ns = now_ns
         equity = self.ledger.equity_nanos()
         self._peak_nanos = max(self._peak_nanos, equity)
         day = (now_ns - self.limits.day_ends_at_s * NANO) // _DAY_NS
@@ -134,11 +137,13 @@ class Portfolio:
         return [breach for breach in found if breach is not None] + self._stale(now_ns)
 
     def _stale(self, now_ns: int) -> list[Breach]:
-        most_ms = self.limits.max_market_age_ms
+        """What is held and has no new price; without any price, since it is watched at all."""
+        most_ms, since_ns = self.limits.max_market_age_ms, self._watched_ns or now_ns
         return [
             Breach(code="STALE_MARKET", text=f"{name} limit={most_ms} ms age={age_ms:.0f} ms", instrument=name)
-            for name, marked_ns in sorted(self._marked_ns.items())
-            if self.ledger.position_lots(name) and (age_ms := (now_ns - marked_ns) / _MILLI) > most_ms
+            for name in sorted(self._instruments)
+            if self.ledger.position_lots(name)
+            and (age_ms := (now_ns - self._marked_ns.get(name, since_ns)) / _MILLI) > most_ms
         ]
 
     def snapshot(self, now_ns: int, control_offset: int | None = None) -> RiskSnapshot:

@@ -182,3 +182,35 @@ async def test_a_position_without_market_data_is_told_once(world: World) -> None
     await world.wait(65)
     stale = [alert for alert in await world.alerts() if alert.code == "STALE_MARKET"]
     assert [(alert.instrument, alert.severity) for alert in stale] == [("BTC", "warning")]
+
+
+async def test_a_resume_of_an_instruments_halt_does_not_forgive_a_loss(world: World) -> None:
+    risk = await world.start_risk()
+    await world.fill("buy", 5.0, 100.0)
+    await world.quote(82.0)  # nine hundredths below the peak
+    await world.fill("buy", 0.005, 100.0)
+    ((offset, halt),) = await world.halts()
+    assert halt.scope == "instrument:BTC"
+    await world.control(Resume(scope="instrument:BTC", clears=(offset,), who="ann", reason="seen", ts=0))
+    await world.quote(79.0)
+    assert [halt.reason.split(" ")[0] for _, halt in await world.halts()] == ["BAD_REPORT", "DRAWDOWN"]
+    assert risk.ledger.position_lots("BTC") == 500
+
+
+async def test_a_resume_is_not_forgotten_when_risk_dies_right_after_it(world: World) -> None:
+    await world.start_risk()
+    await world.fill("buy", 5.0, 100.0)
+    await world.quote(79.0)
+    ((offset, _),) = await world.halts()
+    await world.control(Resume(scope="portfolio", clears=(offset,), who="ann", reason="seen", ts=0))
+    await world.kill_risk()
+    await world.start_risk()
+    await world.wait(2)
+    assert len(await world.halts()) == 1
+
+
+async def test_a_position_that_has_had_no_price_since_the_start_is_stale_too(world: World) -> None:
+    await world.start_risk()
+    await world.fill("buy", 1.0, 100.0)
+    await world.wait(70)
+    assert [(alert.code, alert.instrument) for alert in await world.alerts()] == [("STALE_MARKET", "BTC")]
