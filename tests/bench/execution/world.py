@@ -201,9 +201,11 @@ class SwapWatch:
 
     async def until(self, bundle: Bundle, instruments: int) -> None:
         """Return when so many instruments trade with the bundle. Raises TimeoutError."""
+        status = Partition("status", 0)
         if self._consumer is None:
             self._consumer = await self._bus.consumer()
-            await self._consumer.assign({Partition("status", 0): 0})
+            await self._consumer.assign({status: 0})
+        self._consumer.resume([status])
         async with asyncio.timeout(_WAIT_S):
             while len(self._swapped[bundle.sha256]) < instruments:
                 for record in await self._consumer.poll(timeout_s=1.0):
@@ -211,6 +213,7 @@ class SwapWatch:
                     assert not isinstance(message, Rejected), message.detail
                     if isinstance(message, Swapped):
                         self._swapped[message.sha256].add(message.instrument)
+        self._consumer.pause([status])  # it fetches no more beside what is measured
 
 
 def quotes(world: World, count: int, *, seed: int = 0) -> list[MarketMessage]:
