@@ -1,7 +1,8 @@
 """A small world for the exactness proof: one shard, owners that can be frozen at any operation, lagging writers.
 
-What operators do in it is a plot: QUIET halts and resumes; EVENTFUL also swaps, goes back, shadows, trades two
-instruments whose records are decided together, and has a policy that fails until the bundle before takes over.
+What operators do in it is a plot: QUIET halts and resumes; EVENTFUL also swaps, goes back, shadows, moves the
+shard's share of the portfolio's limits, trades two instruments whose records are decided together, and has a policy
+that fails until the bundle before takes over.
 """
 
 import asyncio
@@ -43,6 +44,7 @@ from messages import (
     decode,
     encode,
 )
+from messages import Limits as LimitsMessage
 from messages.bus.memory.broker import MemoryBroker
 from messages.control import ControlMessage, LogStarted, control_key
 from messages.decisions import RiskAlive, StepInput
@@ -112,7 +114,7 @@ BUNDLES: Mapping[str, ServingBundle] = {
 class Plot(Struct, frozen=True, kw_only=True):
     """What operators write before each tick, from the first on, and what is traded."""
 
-    writes: Mapping[int, ControlMessage]
+    writes: Mapping[int, tuple[ControlMessage, ...]]
     instruments: tuple[str, ...] = ("X",)
     config: ExecutionConfig = CONFIG
 
@@ -143,18 +145,22 @@ def _resume(*clears: int) -> Resume:
     return Resume(scope="portfolio", clears=clears, who="me", reason="test", ts=0)
 
 
+def _share(version: int, gross: float) -> LimitsMessage:
+    return LimitsMessage(version=version, changes={"shares.0.gross": gross}, who="risk-1", reason="test", ts=0)
+
+
 # By offset: the log's id is 0, then comes an Activate of FLIP for each instrument, then what is written.
-QUIET = Plot(writes={4: _halt(), 6: _resume(2)})
+QUIET = Plot(writes={4: (_halt(),), 6: (_resume(2),)})
 EVENTFUL = Plot(
     writes={
-        1: _shadow(-1, ASIDE),  # 3
-        2: _activate("X", FICKLE, 1),  # 4
-        3: _halt(),  # 5
-        4: _resume(5),  # 6
-        5: _activate("Y", FICKLE, 2),  # 7
-        6: _activate("X", FLIP, 4),  # 8
-        7: _shadow(3),  # 9
-        8: _activate("X", FICKLE, 8),  # 10
+        1: (_shadow(-1, ASIDE),),  # 3
+        2: (_activate("X", FICKLE, 1),),  # 4
+        3: (_halt(),),  # 5
+        4: (_resume(5),),  # 6
+        5: (_activate("Y", FICKLE, 2), _share(1, 0.0002)),  # 7, 8: room for one of the two instruments
+        6: (_share(2, 2.0), _activate("X", FLIP, 4)),  # 9, 10: more than there is, so the share stays
+        7: (_share(3, 1.0), _shadow(3)),  # 11, 12
+        8: (_activate("X", FICKLE, 10), _share(3, 0.0)),  # 13, 14: not the next version, so void
     },
     instruments=("X", "Y"),
     config=CONFLATED,
@@ -334,7 +340,7 @@ class World:
     async def tick(self) -> None:
         """One quote of each instrument, whatever follows, and what the operator and the venue do in the meantime."""
         index, self._fed = self._fed, self._fed + 1
-        if (message := self.plot.writes.get(index)) is not None:
+        for message in self.plot.writes.get(index, ()):
             await self.control(message)
         quotes = [self._quote(name, index + turn) for turn, name in enumerate(self.plot.instruments)]
         self.broker.append(Partition("market", 0), quotes)

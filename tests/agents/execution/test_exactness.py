@@ -1,6 +1,7 @@
 """The exactness protocol, enumerated: a crash, a freeze and a fence at every operation of an owner.
 
-Meanwhile operators halt, resume, swap, go back and shadow, and two instruments are decided together (EVENTFUL).
+Meanwhile operators halt, resume, swap, go back and shadow, Risk moves the shard's share, and two instruments are
+decided together (EVENTFUL).
 
 Owner A is stopped dead before or after each of its bus operations (every await on the bus and every append). B takes
 over. A stays dead (crash), or comes back at some operation of B's (freeze, fence). Reports and control lag. Whatever
@@ -121,9 +122,10 @@ async def test_an_undisturbed_run_has_all_that_is_to_be_proved_and_keeps_every_p
     decisions = [decision for step in steps for decision in step["decisions"]]
     assert [decision["outcome"] for decision in decisions].count("order") >= 8
     assert [d["denial"]["code"] for d in decisions if "denial" in d].count("POLICY_ERROR") == 4
+    assert any(d["denial"].get("is_share") for d in decisions if "denial" in d)
     assert {d["shadow"]["target"] for d in decisions if "shadow" in d} == {-3, 0, 3}
     inputs = [applied["type"] for step in steps for applied in step["step"].get("inputs", ())]
-    assert inputs.count("BundleActivated") == 5
+    assert inputs.count("BundleActivated") == 6
     assert inputs.count("BundleShadowed") == 2
     assert {len(step["decisions"]) for step in steps} == {2}
     assert what_is_wrong(world) == []
