@@ -48,7 +48,7 @@ class Fleet:
         for strategy, names in STRATEGIES.items():
             is_live = partial(is_swapped, bundle=self._announced[strategy], instruments=names)
             self.wait(is_live, f"{strategy} trades", timeout_s=_START_S)
-        self.sightings = self._stack.enter_context(Sightings(self.cluster.url, self.cluster.prefix, SHARDS))
+        self.sightings = self._stack.enter_context(Sightings(self.cluster.url, self.cluster.prefix, SHARDS, self.home))
         return self
 
     def __exit__(
