@@ -77,8 +77,8 @@ class ShardStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
     before `control_logged_to` in steps that are on `decisions`, so that every later owner of the shard has applied
     them. `positions`: units by instrument, flat ones left out. `gross_share`, `net_share`: the part of the portfolio's
     exposure limits that its gate enforces; `gross_used`, `net_used`: its exposure with all open orders filled. Since
-    the last heartbeat: `share_denials`, orders that the share did not allow; `decisions`, answers of the policies, of
-    them `saturated` with an action at its bounds; `decision_p99_us`, tick in to orders out.
+    the last heartbeat: `gross_denials` and `net_denials`, orders that these shares did not allow; `decisions`, answers
+    of the policies, of them `saturated` with an action at its bounds; `decision_p99_us`, tick in to orders out.
     `throttled`: instruments whose repeated-execution throttle has closed, until a Halt takes its place.
     """
 
@@ -91,7 +91,8 @@ class ShardStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
     gross_used: Money = 0.0
     net_used: Money = 0.0
     control_logged_to: Offset = 0
-    share_denials: Count = 0
+    gross_denials: Count = 0
+    net_denials: Count = 0
     decisions: Count = 0
     saturated: Count = 0
     decision_p99_us: Microseconds | None = None

@@ -68,7 +68,11 @@ class ShareMoves:
                 control_to=status.control_logged_to,
                 gross=status.gross_used,
                 net=status.net_used,
-                is_starved=status.share_denials > 0,
+                starved=frozenset(
+                    budget
+                    for budget, denials in zip(BUDGETS, (status.gross_denials, status.net_denials), strict=True)
+                    if denials
+                ),
             )
             known = self._heard.get(status.partition)
             if status.partition < self._partitions and (known is None or use.control_to >= known.use.control_to):

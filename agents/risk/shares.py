@@ -69,13 +69,13 @@ def share_key(partition: int, budget: Budget) -> str:
 class Use(Struct, frozen=True, kw_only=True):
     """What a shard has told: all in force after the records of `control` before `control_to`.
 
-    `gross`, `net`: money in use with all open orders filled. `is_starved`: its share has denied an order.
+    `gross`, `net`: money in use with all open orders filled. `starved`: the budgets whose share has denied an order.
     """
 
     control_to: int
     gross: float = 0.0
     net: float = 0.0
-    is_starved: bool = False
+    starved: frozenset[Budget] = frozenset()
 
     def of(self, budget: Budget) -> float:
         """Return the money in use of one of the two limits."""
@@ -153,7 +153,7 @@ def standings(
                 share=share,
                 enforceable=max(known, *later) if later else known,
                 used=None if use is None else -int(-use.of(budget) * WHOLE // limit),
-                is_starved=use is not None and use.is_starved,
+                is_starved=use is not None and budget in use.starved,
                 least=first // _KEPT if number in traded else 0,
                 first=first,
                 is_silent=number in silent,

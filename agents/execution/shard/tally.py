@@ -3,19 +3,20 @@
 from msgspec import Struct
 
 from agents.execution.shard.step import ServingBundle
-from messages import Decision
+from messages import Decision, DenialCode
 
 
 class Tally(Struct, kw_only=True):
     """Counts since the last heartbeat. `decisions`: answers of live policies, of them `saturated` at a bound.
 
-    Choices among levels have no bounds; a fraction of the largest position has. `share_denials`: orders that the
-    shard's share of the portfolio's limits did not allow.
+    Choices among levels have no bounds; a fraction of the largest position has. `gross_denials`, `net_denials`: orders
+    that the shard's share of the portfolio's limit did not allow.
     """
 
     decisions: int = 0
     saturated: int = 0
-    share_denials: int = 0
+    gross_denials: int = 0
+    net_denials: int = 0
 
     def count(self, decision: Decision, bundle: ServingBundle | None) -> None:
         """Count a decision, on which this bundle was asked if it has an answer: the fraction stands last in it."""
@@ -25,4 +26,7 @@ class Tally(Struct, kw_only=True):
             if bundle.actions.kind != "levels" and not -1.0 < action[-1] < 1.0:
                 self.saturated += 1
         if decision.denial is not None and decision.denial.is_share:
-            self.share_denials += 1
+            if decision.denial.code is DenialCode.MAX_GROSS_EXPOSURE:
+                self.gross_denials += 1
+            else:
+                self.net_denials += 1

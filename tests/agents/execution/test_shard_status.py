@@ -39,7 +39,8 @@ def test_denials_of_the_share_are_counted() -> None:
     target = shard(bundle(Scripted(LONG)))
     none = Limits(version=1, changes={"shares.0.net": 0.0}, who="risk-1", reason="r", ts=0)
     advance(target, [quote(), quote()], *ready_inputs(), said_by(6, none))
-    assert status_of(target, Latencies(), logged_to=0).share_denials == 2
+    status = status_of(target, Latencies(), logged_to=0)
+    assert (status.gross_denials, status.net_denials) == (0, 2)
 
 
 def test_counting_changes_nothing_that_a_checkpoint_holds() -> None:

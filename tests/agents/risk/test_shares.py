@@ -256,7 +256,11 @@ def test_shares_follow_what_is_in_use_and_settle() -> None:
         for _ in range(40):
             used = [min(want, share) for want, share in zip(demand, shares.gross, strict=True)]
             uses = {
-                number: Use(control_to=10**9, gross=money * LIMIT / WHOLE, is_starved=money < demand[number])
+                number: Use(
+                    control_to=10**9,
+                    gross=money * LIMIT / WHOLE,
+                    starved=frozenset({"gross"} if money < demand[number] else ()),
+                )
                 for number, money in enumerate(used)
             }
             changes = plan(standings(history, uses, budget="gross", limit=LIMIT, traded=frozenset(range(4))))
