@@ -23,6 +23,7 @@ from tests.journeys.processes import AgentProcess, Agents
 _START_S = 120.0
 _PATIENCE_S = 60.0
 _READ_S = 0.02
+_WARM_UP_HZ = 800.0
 _TOPICS = ("market", "orders", "decisions", "reports", "status", "control", "dead-letters", "risk")
 
 
@@ -74,7 +75,9 @@ class Fleet:
         if self._load is not None:  # of a drill that failed
             self.stop_load()
         url, prefix = self.cluster.url, self.cluster.prefix
-        self._load = Load(url, prefix, Rhythm(quiet_hz=rate_hz), PRICES, first_id=self._next_id)
+        # Features need some ticks before anything is decided: these come at once.
+        rhythm = Rhythm(quiet_hz=rate_hz, burst_hz=_WARM_UP_HZ, burst_s=0.0 if self.acknowledged else 2.0, every_s=1e9)
+        self._load = Load(url, prefix, rhythm, PRICES, first_id=self._next_id)
         self.expect_orders(INSTRUMENTS)
 
     def stop_load(self) -> list[str]:
