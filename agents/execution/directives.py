@@ -1,6 +1,8 @@
 """What `control` means for Execution: effects for shards, and which bundles are to be staged and kept."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -85,7 +87,7 @@ class Directives:
 
     def inputs_for(self, shard: Shard, staged: Mapping[str, object]) -> tuple[StepInput, ...]:
         """Return what `control` holds that the shard has not applied; of bundles only what is staged."""
-        effects: Iterable[StepInput] = (effect for effect in self._effects if effect.offset >= shard.control_to)
+        effects = self._effects[bisect_left(self._effects, shard.control_to, key=attrgetter("offset")) :]
         return (*effects, *self._activations(shard, staged), *self._shadows(shard, staged))
 
     def _activations(self, shard: Shard, staged: Mapping[str, object]) -> Iterator[BundleActivated]:

@@ -10,6 +10,7 @@ from agents.risk.instruments import NANO
 from messages.status import ShardStatus
 
 _SUB_BITS = 4  # 16 buckets for each doubling: a percentile is at most a sixteenth above the real one
+_PLAIN_BITS = _SUB_BITS + 1  # smaller durations have a bucket each
 _BUCKETS = (65 - _SUB_BITS) << _SUB_BITS
 
 
@@ -18,21 +19,17 @@ class Latencies:
 
     def __init__(self) -> None:
         self._counts = [0] * _BUCKETS
-        self._total = 0
 
     def add(self, took_ns: int) -> None:
         """Count one duration."""
-        shift = took_ns.bit_length() - _SUB_BITS - 1
-        self._counts[took_ns if shift <= 0 else (shift << _SUB_BITS) + (took_ns >> shift)] += 1
-        self._total += 1
+        if (shift := took_ns.bit_length() - _PLAIN_BITS) > 0:
+            took_ns = (shift << _SUB_BITS) + (took_ns >> shift)
+        self._counts[took_ns] += 1
 
     def take_p99_us(self) -> float | None:
         """Return, and forget, what 99 in 100 stayed below, in microseconds; None when there were none."""
-        total, counts = self._total, self._counts
-        if not total:
-            return None
-        self._total, self._counts = 0, [0] * _BUCKETS
-        return _above_ns(bisect_left(list(accumulate(counts)), -(-99 * total // 100))) / 1e3
+        seen, self._counts = list(accumulate(self._counts)), [0] * _BUCKETS
+        return _above_ns(bisect_left(seen, -(-99 * seen[-1] // 100))) / 1e3 if seen[-1] else None
 
 
 def status_of(shard: Shard, latencies: Latencies, *, logged_to: int) -> ShardStatus:
