@@ -115,6 +115,17 @@ class Gate:
             return denial
         return self._name_whose(denial, proposal, view, now_ns)
 
+    def cut(self, proposal: Proposal, ticks: int | None, bundle_limits: Mapping[str, float] | None) -> Proposal:
+        """Return the order made as small as one order has to be at a price: a way out that is larger takes several."""
+        pair = proposal.strategy, proposal.instrument
+        rules = self._rules.rules(*pair, bundle_limits) or self._rules.plain(*pair)
+        if rules is None or not ticks:
+            return proposal
+        most = rules.max_value // (ticks * rules.nanos_per_tick_lot)
+        if rules.max_lots is not None:
+            most = min(most, rules.max_lots)
+        return proposal if not 0 < most < proposal.lots else replace(proposal, lots=most)
+
     def _name_whose(self, denial: Denial | None, proposal: Proposal, view: View, now_ns: int) -> Denial | None:
         """Return the denial by the file's own limits, or, where they would let it pass, that by the bundle's.
 

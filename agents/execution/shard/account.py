@@ -4,7 +4,10 @@ from msgspec import Struct
 
 
 class OpenOrder(Struct, kw_only=True):
-    """An order without a final report. Lots are signed by `sign`; `sent_ns` is the step clock."""
+    """An order without a final report. Lots are signed by `sign`; `sent_ns` is the step clock.
+
+    `reduce_only`: it is on the way out, so that Halt and Flatten leave it alone while that is wanted.
+    """
 
     order_id: str
     instrument: str
@@ -14,6 +17,7 @@ class OpenOrder(Struct, kw_only=True):
     filled_lots: int = 0
     is_answered: bool = False
     is_cancel_asked: bool = False
+    reduce_only: bool = False
 
     @property
     def open_lots(self) -> int:

@@ -27,7 +27,7 @@ POLICY_ERROR = Decision(outcome=OutcomeCode.DENIED, denial=Denial(code=DenialCod
 
 
 class Wish(Struct, frozen=True, kw_only=True):
-    """A wanted position and why: the policy's, a person's override, or flat."""
+    """A wanted position and why: the policy's, a person's override, or, `is_reducing`, the way out to zero."""
 
     lots: int
     decision: Decision
@@ -155,7 +155,7 @@ def proposal_for(desk: Desk, bundle: ServingBundle | None, wish: Wish) -> Propos
         return None
     if (account.sell_lots if delta > 0 else account.buy_lots) and bundle is not None and bundle.actions.may_rest:
         return None
-    offset = None if bundle is None or wish.is_reducing else bundle.actions.limit_offset(wish.decision.action)
+    offset = None if bundle is None else bundle.actions.limit_offset(wish.decision.action)
     limit_ticks = None if offset is None else _limit_ticks(desk, delta, offset)
     return Proposal(
         instrument=desk.instrument.instrument,
@@ -164,7 +164,25 @@ def proposal_for(desk: Desk, bundle: ServingBundle | None, wish: Wish) -> Propos
         lots=abs(delta),
         order_type="market" if limit_ticks is None else "limit",
         limit_ticks=limit_ticks,
-        reduce_only=wish.is_reducing,
+    )
+
+
+def way_out(desk: Desk) -> Proposal | None:
+    """Return the order that takes the position to zero, less what is on its way there. None: nothing is missing.
+
+    It waits for no cancel: what is open against it may have been lost on the way to the venue.
+    """
+    account = desk.account
+    position = account.position_lots
+    lots = position - account.sell_lots if position > 0 else -position - account.buy_lots
+    if lots <= 0:
+        return None
+    return Proposal(
+        instrument=desk.instrument.instrument,
+        strategy=desk.strategy,
+        side="sell" if position > 0 else "buy",
+        lots=lots,
+        reduce_only=True,
     )
 
 

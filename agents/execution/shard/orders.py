@@ -85,7 +85,14 @@ class OpenOrders:
 def open_order(order: Order, lots: int, now_ns: int) -> OpenOrder:
     """Return an order of so many lots as it goes out."""
     sign = 1 if order.side == "buy" else -1
-    return OpenOrder(order_id=order.order_id, instrument=order.instrument, sign=sign, lots=lots, sent_ns=now_ns)
+    return OpenOrder(
+        order_id=order.order_id,
+        instrument=order.instrument,
+        sign=sign,
+        lots=lots,
+        sent_ns=now_ns,
+        reduce_only=order.reduce_only,
+    )
 
 
 def new_order(
@@ -153,10 +160,11 @@ def _cancel_reason(
     """`missing_lots` are signed: what the wanted position is above the one with all that is open filled."""
     if order.is_cancel_asked:
         return None
-    if is_halted:
-        return "halted"
-    if is_flattening:
-        return "flatten"
+    if not (is_flattening and order.reduce_only):  # a Flatten's own orders are what it is there for
+        if is_halted:
+            return "halted"
+        if is_flattening:
+            return "flatten"
     if order.is_answered:
         return "the target has changed" if order.sign * missing_lots < 0 else None
     return NO_ANSWER if order.sent_ns < overdue_ns else None

@@ -254,7 +254,9 @@ class Shard:
         bundle = self._bundle_of(desk.active)
         if isinstance(wish, Decision):
             decision = wish
-        elif (proposal := hot_path.proposal_for(desk, bundle, wish)) is None:
+        elif (
+            proposal := self._way_out(desk, bundle) if wish.is_reducing else hot_path.proposal_for(desk, bundle, wish)
+        ) is None:
             decision = wish.decision
         elif (denial := self._check(desk, bundle, proposal, now_ns)) is not None:
             decision = hot_path.denied(wish.decision, denial)
@@ -279,6 +281,12 @@ class Shard:
         if (failed := count(desk, decision, self._max_policy_errors)) is not None:
             self._notices.append(fell_back(desk, failed, self._max_policy_errors, record.offset, now_ns))
         return decision
+
+    def _way_out(self, desk: Desk, bundle: ServingBundle | None) -> Proposal | None:
+        if (proposal := hot_path.way_out(desk)) is None:
+            return None
+        touch = desk.ask_ticks if proposal.side == "buy" else desk.bid_ticks
+        return self._gate.cut(proposal, touch, None if bundle is None else bundle.limits)
 
     def _check(self, desk: Desk, bundle: ServingBundle | None, proposal: Proposal, now_ns: int) -> Denial | None:
         view = view_of(desk, self._desks.values(), state=self._state(desk), bundle=bundle)
