@@ -20,8 +20,8 @@ class Share(Struct, frozen=True, kw_only=True):
 class LimitsInForce:
     """Takes the valid `Limits` of `control` in, in their order.
 
-    `changes`: what those before have changed, as a checkpoint holds it; raises SettingsError when the file is another
-    now, with which they don't go together.
+    `changes`: what those before have changed, as a checkpoint holds it. Raises SettingsError when the file is another
+    now, with which they don't go together: neither may be dropped silently.
     """
 
     def __init__(self, file: Limits, *, partitions: int, changes: Mapping[str, float] | None = None) -> None:
@@ -29,7 +29,11 @@ class LimitsInForce:
         self.shares = first_shares(partitions)
         self.changes: dict[str, float] = {}
         if changes and (why := self.apply(changes)) is not None:
-            raise why
+            raise SettingsError(
+                "limits",
+                f"the file does not go together with what `control` has changed of it ({why.detail}); the file is not "
+                "the one that these changes were made to: correct it, `tickpilot limits show` names the changes",
+            )
 
     def apply(self, changes: Mapping[str, float]) -> SettingsError | None:
         """Change numbers; or return why that is impossible: then the whole record is void, here as everywhere."""
