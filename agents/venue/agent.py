@@ -11,6 +11,7 @@ from agents.lifecycle.dead_letters import dead_letters
 from agents.lifecycle.status import beat, publish_at_last
 from agents.lifecycle.supervisor import Supervisor
 from agents.risk.instruments import Instrument
+from agents.venue.ahead import read_ahead
 from agents.venue.answered import Answered
 from agents.venue.book import PaperBook
 from agents.venue.config import VenueConfig
@@ -52,6 +53,7 @@ _IDLE_POLL_S = 30.0
 
 class _Clients(Struct, frozen=True, kw_only=True):
     consumer: Consumer
+    asker: Consumer  # of ends: on a connection where no fetch waits
     producer: Producer
 
 
@@ -96,7 +98,9 @@ class VenueAgent:
 
     async def start(self) -> None:
         self._partitions = await self._bus.partition_count("orders")
-        self._clients = _Clients(consumer=await self._bus.consumer(), producer=await self._bus.producer())
+        self._clients = _Clients(
+            consumer=await self._bus.consumer(), asker=await self._bus.consumer(), producer=await self._bus.producer()
+        )
         await self._begin(self._clients)
         self._supervisor.spawn(
             beat(self._bus, self._clients.producer, self._clock, self._heartbeat, self._config.heartbeat_interval_ms),
@@ -113,6 +117,7 @@ class VenueAgent:
         await self._supervisor.stop()
         if clients is not None:
             await clients.consumer.stop()
+            await clients.asker.stop()
             await clients.producer.stop()
 
     async def _work(self, clients: _Clients) -> None:
@@ -175,23 +180,36 @@ class VenueAgent:
     async def _match(self, clients: _Clients) -> None:
         while True:
             records = await clients.consumer.poll(max_records=self._config.batch_records, timeout_s=_IDLE_POLL_S)
-            orders: defaultdict[int, list[Record]] = defaultdict(list)
-            market: defaultdict[int, list[Record]] = defaultdict(list)
-            for record in records:
-                if record.topic == "control":
-                    await self._fold(clients, record)
-                else:
-                    (orders if record.topic == "orders" else market)[record.partition].append(record)
-            reports: dict[int, list[ExecutionReport]] = {}
-            for number in sorted(orders.keys() | market.keys()):
-                book = self._books[number]
-                # Orders before market: a cancel or an order must not be late because of us.
-                reports[number] = book.orders(await self._read_orders(clients, orders[number]))
-                for record in market[number]:
-                    reports[number] += book.market(record, _tick(record))
-            await self._publish_all(clients, reports)
-            for number in orders:
-                await self._tell_gap(clients, number)
+            await self._judge(clients, records + await self._orders_before(clients, records))
+
+    async def _orders_before(self, clients: _Clients, records: Iterable[Record]) -> list[Record]:
+        """Read what was ordered before these records came, where anything is open: however far we lag behind."""
+        ordered = {record.partition for record in records if record.topic == "orders"}
+        moved = {record.partition for record in records if record.topic == "market"}
+        matter = ordered | {number for number in moved if self._books[number].open_orders}
+        if not matter:
+            return []
+        ends = await clients.asker.end_offsets([Partition("orders", number) for number in sorted(matter)])
+        return await read_ahead(clients.consumer, ends, [Partition("market", n) for n in range(len(self._books))])
+
+    async def _judge(self, clients: _Clients, records: Iterable[Record]) -> None:
+        orders: defaultdict[int, list[Record]] = defaultdict(list)
+        market: defaultdict[int, list[Record]] = defaultdict(list)
+        for record in records:
+            if record.topic == "control":
+                await self._fold(clients, record)
+            else:
+                (orders if record.topic == "orders" else market)[record.partition].append(record)
+        reports: dict[int, list[ExecutionReport]] = {}
+        for number in sorted(orders.keys() | market.keys()):
+            book = self._books[number]
+            # Orders before market: a cancel or an order must not be late because of us.
+            reports[number] = book.orders(await self._read_orders(clients, orders[number]))
+            for record in market[number]:
+                reports[number] += book.market(record, _tick(record))
+        await self._publish_all(clients, reports)
+        for number in orders:
+            await self._tell_gap(clients, number)
 
     async def _publish_all(self, clients: _Clients, reports: Mapping[int, list[ExecutionReport]]) -> None:
         """Publish to all partitions at the same time, in order within each; raise the first failure after all ended."""

@@ -52,7 +52,7 @@ class World:
 
     async def start_venue(self) -> None:
         self.venue = VenueAgent(
-            config=VenueConfig(latency_ns=5 * MS),
+            config=VenueConfig(latency_ns=5 * MS, batch_records=4),  # backlogs take several readings
             bus=self.broker.connect("venue"),
             clock=self.clock,
             instruments=INSTRUMENTS,
@@ -234,6 +234,48 @@ async def test_two_failures_at_any_calls_of_the_bus_lose_and_double_nothing(
             break
         number += 1
     assert number > len(TOLD)
+
+
+class Freeze:
+    """The venue stands still at its next reading until it is let go; nothing fails."""
+
+    def __init__(self) -> None:
+        self.is_frozen = False
+        self._thawed = asyncio.Event()
+
+    async def before(self, client: str, operation: str) -> None: ...
+
+    async def after(self, client: str, operation: str) -> None:
+        if client == "venue" and operation == "poll" and self.is_frozen:
+            await self._thawed.wait()
+
+    def thaw(self) -> None:
+        self.is_frozen = False
+        self._thawed.set()
+
+
+@pytest.mark.parametrize("seen_before", range(1, 6))
+async def test_a_venue_that_lags_knows_a_cancel_before_it_looks_at_what_came_after_it(seen_before: int) -> None:
+    freeze = Freeze()
+    world = World(freeze)
+    await world.open()
+    await world.start_venue()
+    await world.order(Claim(owner="e"))
+    for at_ms in range(seen_before):  # which partition is read first is another each time
+        await world.tick(at_ms, quoted(at_ms))
+    resting = {"limit_price": 99.0, "time_in_force": "GTC", "quantity": 8.0}
+    await world.order(order(0, 0, **resting, **at_home(0)))
+    await world.tick(10, quoted(10))
+    freeze.is_frozen = True
+    await world.tick(11, quoted(11))
+    await world.order(cancel(1, "o0"))
+    await world.tick(17, quoted(17))  # here it takes effect
+    for at_ms in range(18, 40):
+        await world.tick(at_ms, quoted(at_ms, bid=80, ask=90))  # all of these would fill the order
+    freeze.thaw()
+    await world.broker.settle()
+    assert told(await world.reports()) == [("o0", 0, "new", 0.0), ("o0", 1, "canceled", 0.0)]
+    await world.stop_venue()
 
 
 async def test_a_restart_with_nothing_new_says_nothing(world: World) -> None:

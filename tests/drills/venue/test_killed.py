@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 SHORT, FULL = 3, 30
 LONGEST_PAUSE_S = 1.0
 HASTY = 0.25  # so often the next kill comes at any moment of a start
+SLOW, FROZEN_S = 0.5, 0.5  # so often it stands still before, for so long, and lags then
 PATIENCE_S = 60.0
 TABLE = instruments_by_name(
     Instrument(instrument=name, price_step=1.0, quantity_step=1.0, taker_fee_bps=2.0, maker_fee_bps=-0.5)
@@ -74,6 +75,11 @@ class Siege:
         log.wait(lambda log: log.of("reports"), what="a first report", timeout_s=PATIENCE_S)
         for _ in range(self.kills):
             self._read_for(chance.uniform(0.0, LONGEST_PAUSE_S))
+            if chance.random() < SLOW:
+                self.agents.freeze(venue)
+                self._read_for(FROZEN_S)
+                self.agents.thaw(venue)
+                self._read_for(chance.uniform(0.0, FROZEN_S))
             self.agents.kill(venue)
             log.read_to_end()
             before, began_s, venue = len(log.of("reports")), time.monotonic(), start()
