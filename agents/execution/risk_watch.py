@@ -1,4 +1,4 @@
-"""Whether Risk is alive, as its heartbeats on `status` tell. Pure."""
+"""Whether Risk is alive, as its heartbeats on `status` tell: one that says it can't see (not `live`) is none. Pure."""
 
 from messages import Heartbeat, Record, Refused, decode
 
@@ -25,7 +25,7 @@ class RiskWatch:
             message = decode(record.topic, record.value, record.headers)
         except Refused:
             return
-        if isinstance(message, Heartbeat) and message.agent == "risk":
+        if isinstance(message, Heartbeat) and message.agent == "risk" and message.state == "live":
             self._seen_ns = now_ns
 
     def turned(self, now_ns: int) -> bool | None:

@@ -371,7 +371,10 @@ class RiskAgent:
         return [halt for halt in self._control.halts.in_force() if halt.writer == self._agent_id]
 
     def _heartbeat(self) -> Heartbeat:
-        return Heartbeat(agent_id=self._agent_id, agent="risk", ts=self._clock.now_ns(), state="live")
+        """Say whether Risk sees what happens: Execution takes only one that does for alive."""
+        is_blind = any(client.state != "ok" for client in self._bus.health())
+        state = "stalled" if is_blind else "live"
+        return Heartbeat(agent_id=self._agent_id, agent="risk", ts=self._clock.now_ns(), state=state)
 
 
 def _reason(breach: Breach) -> str:

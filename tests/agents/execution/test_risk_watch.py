@@ -6,8 +6,8 @@ from messages import Heartbeat, Record, encode
 MS = 1_000_000
 
 
-def beat(agent: str = "risk") -> Record:
-    value = encode(Heartbeat(agent_id="r", agent=agent, ts=0, state="live"))
+def beat(agent: str = "risk", state: str = "live") -> Record:
+    value = encode(Heartbeat(agent_id="r", agent=agent, ts=0, state=state))
     return Record(topic="status", partition=0, offset=0, timestamp_ms=0, key=b"r/Heartbeat", value=value)
 
 
@@ -32,3 +32,11 @@ def test_other_agents_and_garbage_are_no_heartbeat_of_risk() -> None:
     watch.hear(Record(topic="status", partition=0, offset=0, timestamp_ms=0, key=None, value=b"{"), 0)
     assert watch.turned(0) is None
     assert watch.turned(2_000 * MS) is False
+
+
+def test_a_risk_that_sees_nothing_is_not_alive() -> None:
+    watch = RiskWatch(1_000)
+    watch.hear(beat(), 0)
+    assert watch.turned(0) is True
+    watch.hear(beat(state="stalled"), 900 * MS)
+    assert watch.turned(1_001 * MS) is False

@@ -41,6 +41,14 @@ async def test_a_heartbeat_comes_every_second(world: World) -> None:
     assert [beat.agent for beat in beats] == ["risk"] * 3
 
 
+async def test_a_heartbeat_says_when_risk_gets_nothing_to_see(world: World) -> None:
+    await world.start_risk()
+    world.stall_risk()
+    await world.wait(1)
+    beats = [message for message in await world.said("status") if isinstance(message, Heartbeat)]
+    assert [beat.state for beat in beats] == ["live", "stalled"]
+
+
 async def test_a_drawdown_halts_once_with_an_alert(world: World) -> None:
     await world.start_risk()
     await world.fill("buy", 5.0, 100.0)

@@ -34,7 +34,7 @@ from messages.bus.reading import read_all
 from messages.control import ControlMessage
 from messages.control_fold import ControlFold
 from messages.reports import OrderPosition
-from messages.status import ShardStatus
+from messages.status import ClientState, ShardStatus
 from tests.agents.risk.market import INSTRUMENTS, NOW, report
 
 SHARDS = 2
@@ -46,6 +46,10 @@ class MortalBus(MemoryBus):
     """A connection that is cut at a moment: what is written after it reaches nobody."""
 
     is_cut = False
+    stalled: tuple[ClientState, ...] = ()
+
+    def health(self) -> tuple[ClientState, ...]:
+        return self.stalled
 
     async def producer(self) -> Producer:
         return _MortalProducer(self, await super().producer())
@@ -109,6 +113,10 @@ class World:
         with suppress(Retryable):
             await self.stop_risk()
         self.risk = None
+
+    def stall_risk(self) -> None:
+        """Let its bus say that a consumer gets nothing any more."""
+        self._risk_bus.stalled = (ClientState(name="consumer-1", kind="consumer", state="stalled"),)
 
     async def beat(self, **status: Any) -> None:
         """Execution says how a shard is; BTC's, unless told otherwise."""
