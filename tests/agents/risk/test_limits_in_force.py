@@ -64,7 +64,7 @@ def test_what_was_changed_is_the_same_after_a_checkpoint() -> None:
 def test_a_file_that_contradicts_what_was_changed_is_refused_and_not_half_applied() -> None:
     changes = {"defaults.min_order_quantity": 2.0}
     other = Limits.convert({"defaults": {"max_position": 1.0}})
-    with pytest.raises(SettingsError, match="the file does not go together with .* above max_position 1"):
+    with pytest.raises(SettingsError, match=r"the file does not go together with .* above max_position 1"):
         LimitsInForce(other, partitions=2, changes=changes)
 
 
