@@ -18,7 +18,7 @@ from messages import Claim, ExecutionReport, Order, Record, ReportStatus
 from messages.orders import OrderMessage
 from tests.agents.venue.conformance.venues import MemoryBuses, adapter
 
-PATIENCE_S = 0.5  # most of these are found by an answer that never comes
+PATIENCE_S = 0.4  # most of these are found by an answer that never comes
 
 
 @pytest.fixture(autouse=True)
