@@ -148,21 +148,21 @@ def draw_denials(series: Series) -> Any:
     """Return a figure with one row for each code, a mark for each denial in the colour of its instrument."""
     codes = list(series.denials)
     figure, (axis,) = new_axes(1, height_in=0.8 + 0.35 * max(2, len(codes)))
+    if not codes:
+        say_empty(axis)
+        return figure
     for number, name in enumerate(sorted({one.instrument for one in series.denied if one.instrument})):
         shown = [one for one in series.denied if one.instrument == name]
         rows = [codes.index(one.denial.code.value) for one in shown]
         times = dates(np.array([one.time_ns for one in shown], dtype=np.int64))
         label = f"{name} ({len(shown):,})"
         axis.scatter(times, rows, marker="|", s=90, color=_COLOURS[number % len(_COLOURS)], linewidths=0.8, label=label)
-    if codes:
-        axis.set_yticks(range(len(codes)), codes)
-        axis.set_ylim(len(codes) - 0.4, -0.6)
+    axis.set_yticks(range(len(codes)), codes)
+    axis.set_ylim(len(codes) - 0.4, -0.6)
     axis.grid(visible=False, axis="y")
     _mark_swaps(axis, series, None)
     legend_above(axis)
     _finish([axis], series)
-    if not codes:
-        say_empty(axis)
     return figure
 
 
