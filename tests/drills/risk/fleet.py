@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from tests.drills.exactness.world import SHARDS, read_back
 from tests.drills.load import Load, Place, Rhythm
@@ -25,6 +25,14 @@ _PATIENCE_S = 60.0
 _READ_S = 0.02
 _WARM_UP_HZ = 800.0
 _TOPICS = ("market", "orders", "decisions", "reports", "status", "control", "dead-letters", "risk")
+
+
+class Written(NamedTuple):
+    """A record of `control`: where it is, when the client began to send it, and when it had the answer (ns)."""
+
+    offset: int
+    began_ns: int
+    acknowledged_ns: int
 
 
 class Fleet:
@@ -121,13 +129,15 @@ class Fleet:
             f"nothing is open in {sorted(instruments)}",
         )
 
-    def control(self, message: Json, key: str) -> tuple[int, int]:
-        """Write to `control`; return the offset, and when it was begun (ns)."""
+    def control(self, message: Json, key: str) -> Written:
+        """Write to `control`."""
         before = len(self.log.topic("control"))
         began_ns = time.time_ns()
         sent = self._publisher.publish("control", {**message, "ts": began_ns}, key=key)
+        acknowledged_ns = time.time_ns()
         self.wait(lambda log: any(r.value == sent for r in log.topic("control")[before:]), "the record on control")
-        return next(r.offset for r in self.log.topic("control")[before:] if r.value == sent), began_ns
+        offset = next(r.offset for r in self.log.topic("control")[before:] if r.value == sent)
+        return Written(offset, began_ns, acknowledged_ns)
 
     def kill_risk(self) -> int:
         """End Risk by SIGKILL; return when (ns)."""

@@ -27,12 +27,13 @@ def test_after_a_halt_no_order_follows_and_what_is_open_is_cancelled(
     fleet: Fleet, findings: Callable[[str], Findings]
 ) -> None:
     found = findings("kill")
-    last_order_ms, in_force_ms = [], []
+    last_order_ms, in_force_ms, acknowledged_ms = [], [], []
     fleet.start_load(found.form.rate_hz)
     for number in range(found.form.kills):
         scope, names = list(SCOPES.items())[number % len(SCOPES)]
         halt = {"type": "Halt", "scope": scope, "level": "halted", "writer": WRITER, "reason": f"kill {number}"}
-        offset, began_ns = fleet.control(halt, f"halt/{scope}/{WRITER}")
+        offset, began_ns, acknowledged_ns = fleet.control(halt, f"halt/{scope}/{WRITER}")
+        acknowledged_ms.append((acknowledged_ns - began_ns) / _MS)
         in_force_ms.append((fleet.wait_applied(offset) - began_ns) / _MS)
         fleet.wait_nothing_open(names)
         last_order_ms.append(max(0.0, (fleet.sightings.last(*names) - began_ns) / _MS))
@@ -46,7 +47,10 @@ def test_after_a_halt_no_order_follows_and_what_is_open_is_cancelled(
     found.note("kills", found.form.kills, "")
     found.note("quotes a second", found.form.rate_hz, "1/s")
     found.note_spread("halt to the last order seen", last_order_ms, "ms", most_p99=found.form.kill_ms)
+    found.note_spread("halt to its acknowledgement", acknowledged_ms, "ms")
     found.note_spread("halt to in force in every shard", in_force_ms, "ms", most_p99=found.form.kill_ms)
+    late_ms = [beat.get("loop_late_ms") or 0.0 for beat in fleet.log.of("status", "Heartbeat") if beat.get("shards")]
+    found.note("how late the replica's loop was, worst", max(late_ms), "ms")
     found.forbid("orders in a halted scope", _under_halt(fleet.log))
     cancelled = [cancel for cancel in fleet.log.of("orders", "Cancel") if cancel["reason"] == "halted"]
     found.note("resting orders cancelled by halts", len(cancelled), "")
