@@ -95,7 +95,7 @@ def test_a_recording_replays_equal_after_it_was_moved_and_a_changed_one_does_not
 
     index = json.loads((copied / "moved" / "recording.json").read_bytes())
     index["settings"]["execution"]["decisions"]["order_timeout_ms"] += 1  # harmless: nothing timed out
-    index["settings"]["limits"]["defaults"]["max_order_quantity"] = 0.01  # a lot of SYN-B: less than was ordered
+    index["settings"]["limits"]["defaults"]["max_order_value"] = 0.001  # nothing could have been ordered
     (copied / "moved" / "recording.json").write_text(json.dumps(index))
     changed = read_recording(copied / "moved").replay()
     assert not changed.is_equal
