@@ -15,7 +15,7 @@ from agents.execution.config import ExecutionConfig
 from agents.execution.directives import Directives, Wanted
 from agents.execution.rehearsal import Rehearsal, keep_warm
 from agents.execution.risk_watch import RiskWatch
-from agents.execution.runner import ShardRunner
+from agents.execution.runner import GATHER_S, ShardRunner
 from agents.execution.scope import Scope, shard_of
 from agents.execution.shard import Shard
 from agents.execution.staging import Staging, prepare
@@ -111,9 +111,8 @@ class ExecutionAgent:
         producer = await self._bus.producer()
         self._partitions = await self._bus.partition_count("market")
         records, self._control_to = await read_all(self._bus, ["control", "status"])
-        for record in records:
-            if record.topic == "control":
-                self._directives.apply(record)
+        for record in (record for record in records if record.topic == "control"):
+            self._directives.apply(record)
         if self._directives.fold.log_id is None:
             raise Fatal("topic control holds no log id; run `tickpilot topics create` first")
         for wanted in self._directives.to_stage():
@@ -123,7 +122,8 @@ class ExecutionAgent:
         market = await self._bus.subscribe(["market"], self._config.group, self, member=member)
         self._clients = _Clients(producer=producer, market=market)
         for name, task in (
-            ("control", self._follow_control),
+            ("control", partial(self._follow, Partition("control", 0))),
+            ("status", partial(self._follow, Partition("status", 0))),
             ("market", self._follow_market),
             ("timer", self._watch_time),
             ("commit", self._commit_often),
@@ -264,14 +264,14 @@ class ExecutionAgent:
             runner.step(records[low : low + MAX_STEP_RECORDS])
             await asyncio.sleep(0)
 
-    async def _follow_control(self) -> None:
-        consumer = await self._bus.consumer()
+    async def _follow(self, partition: Partition) -> None:
+        consumer = await self._bus.consumer(gather_s=GATHER_S)
         try:
-            await consumer.assign(self._control_to)
+            await consumer.assign({partition: self._control_to[partition]})
             while True:
                 for record in await consumer.poll(timeout_s=IDLE_POLL_S):
                     await self._obey(record)
-                    self._control_to[Partition(record.topic, record.partition)] = record.offset + 1
+                    self._control_to[partition] = record.offset + 1
         finally:
             await consumer.stop()
 

@@ -41,7 +41,7 @@ from messages.status import ShardStatus
 from messages.trace import trace_of
 
 REPORTS_POLL_S = 30.0
-REPORTS_GATHER_S = 0.005  # a fetch for each costs as much as a decision, beside the ticks that are waiting
+GATHER_S = 0.005  # a fetch for each record would cost as much as a decision, while ticks are waiting
 MAX_JOINED_BYTES = MAX_PENDING_BYTES  # of logs in one append: a single one may be as large
 MAX_DEAD_BYTES = 8 * 2**20  # of dead letters that wait to be sent; no step is made beyond
 
@@ -208,7 +208,7 @@ class ShardRunner:
     async def read_reports(self) -> None:
         """Follow the shard's reports until cancelled; the next step applies them."""
         partition = Partition("reports", self.shard.partition)
-        consumer = await self._bus.consumer(gather_s=REPORTS_GATHER_S)
+        consumer = await self._bus.consumer(gather_s=GATHER_S)
         try:
             await consumer.assign({partition: self.shard.reports_to})
             while True:

@@ -176,8 +176,9 @@ class Bus(Protocol):
     async def consumer(self, *, gather_s: float = 0.0) -> Consumer:
         """Return a consumer without group; give it partitions with `assign`.
 
-        After records its next poll may wait for up to `gather_s`, so that those that follow come together: a request
-        for each costs more than they do. The first after a pause never waits.
+        `gather_s` is for who follows one partition for long, and costs far fewer requests: after records the next poll
+        may wait for up to so long, so that those that follow come together. The first after a pause never waits;
+        questions for offsets may, behind a request that waits for records.
         """
         ...
 

@@ -320,7 +320,8 @@ class KafkaConsumer:
 
     def new_raw(self) -> AIOKafkaConsumer:
         group = None if self._group is None else self._prefix + self._group
-        return raw_consumer(self._connection, self._timeouts, group=group, member=self._member)
+        follows = self._gather_s > 0
+        return raw_consumer(self._connection, self._timeouts, group=group, member=self._member, follows=follows)
 
     async def replace(self, fresh: Any, within_s: float) -> bool:
         """Offer `fresh` to the next poll, so that nothing changes under a caller's hands."""

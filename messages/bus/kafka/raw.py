@@ -11,9 +11,14 @@ from messages.bus.protocol import MAX_BATCH_BYTES
 
 
 def raw_consumer(
-    connection: dict[str, Any], timeouts: KafkaTimeouts, *, group: str | None, member: str | None
+    connection: dict[str, Any],
+    timeouts: KafkaTimeouts,
+    *,
+    group: str | None,
+    member: str | None,
+    follows: bool = False,
 ) -> AIOKafkaConsumer:
-    """Return a consumer, not started. `group` with its prefix."""
+    """Return a consumer, not started. `group` with its prefix; `follows`: one partition, for long."""
     # A member's join request is answered only when the whole group has joined.
     request_s = timeouts.request_s if group is None else timeouts.rebalance_s + timeouts.request_s
     return AIOKafkaConsumer(
@@ -23,7 +28,7 @@ def raw_consumer(
         enable_auto_commit=False,
         auto_offset_reset="none",  # positions are always given: a position that doesn't exist is news, not a jump
         isolation_level="read_uncommitted",
-        fetch_max_wait_ms=timeouts.fetch_wait_ms,
+        fetch_max_wait_ms=timeouts.follow_wait_ms if follows else timeouts.fetch_wait_ms,
         session_timeout_ms=round(timeouts.session_s * 1000),
         rebalance_timeout_ms=round(timeouts.rebalance_s * 1000),
         heartbeat_interval_ms=timeouts.heartbeat_ms,

@@ -24,4 +24,5 @@ class KafkaTimeouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     look_s: Seconds = 1.0  # so often is looked for progress; the ends of what stands still are asked for then
     heartbeat_ms: Milliseconds = 300
     fetch_wait_ms: Milliseconds = 20  # a drained partition waits so long for an idle one: one fetch is under way
+    follow_wait_ms: Milliseconds = 250  # the same where one partition is followed, and none waits for another
     retry_backoff_ms: Milliseconds = 20

@@ -140,6 +140,20 @@ async def test_who_gathers_gets_the_first_record_at_once_and_all_in_order(cluste
     assert [value for records in polls for value in values(records)] == [b"%d" % index for index in range(20)]
 
 
+async def test_who_gathers_can_seek_and_stop_while_a_request_waits(cluster: Cluster) -> None:
+    bus = cluster.connect()
+    await create(bus, "orders")
+    producer, consumer = await bus.producer(), await bus.consumer(gather_s=0.001)
+    await producer.publish("orders", NewRecord(value=b"1"), partition=1)
+    await consumer.assign({ORDERS: 1})
+    assert await consumer.poll(timeout_s=0.05) == []
+    await consumer.seek(ORDERS, 0)
+    assert values(await read(consumer, 1)) == [b"1"]
+    assert await consumer.poll(timeout_s=0.05) == []
+    async with asyncio.timeout(5):
+        await consumer.stop()
+
+
 async def test_poll_returns_no_more_than_asked_for_and_position_follows(cluster: Cluster) -> None:
     bus = cluster.connect()
     await create(bus, "orders")
