@@ -24,10 +24,16 @@ class Supervisor:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
-        self._is_stopping = False
+        self._is_stopping = self._is_stopped = False
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Run `work` in the background under this owner."""
+        """Run `work` in the background under this owner; once `stop` was called it is cancelled before it begins."""
+        task = self._own(work, name)
+        if self._is_stopped:
+            task.cancel()
+        return task
+
+    def _own(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._changed.set())
@@ -66,7 +72,7 @@ class Supervisor:
         except Retryable:
             raise
         except Exception as error:
-            self.spawn(_failed(error), "failure")
+            self._own(_failed(error), "failure")
 
     def request_stop(self) -> None:
         """Let `wait` return; the tasks go on until `stop`."""
@@ -79,6 +85,7 @@ class Supervisor:
         Raises BusTimeout when a task doesn't end in time.
         """
         self.request_stop()
+        self._is_stopped = True
         current = asyncio.current_task()
         left = {task for task in self._tasks if task is not current and not task.done()}
         for task in left:

@@ -129,3 +129,17 @@ async def test_what_is_retryable_is_left_to_the_task() -> None:
     with pytest.raises(BusTimeout), owner.telling():
         raise BusTimeout("reading", 1.0)
     await owner.stop()
+
+
+async def test_what_is_spawned_after_the_stop_never_begins() -> None:
+    owner, begun = Supervisor(), asyncio.Event()
+    await owner.stop()
+
+    async def late() -> None:
+        begun.set()
+
+    task = owner.spawn(late(), "late")
+    await asyncio.wait({task}, timeout=1)
+    assert task.cancelled()
+    assert not begun.is_set()
+    await asyncio.wait_for(owner.wait(), 1)
