@@ -1,5 +1,6 @@
 """The Risk agent: watches the portfolio, publishes what it sees, halts on `control`."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -46,6 +47,7 @@ from messages.control_fold import ControlFold, HaltInForce
 
 _STATUS = Partition("status", 0)
 _IDLE_POLL_S = 30.0
+_log = logging.getLogger(__name__)
 
 
 class _Clients(Struct, frozen=True, kw_only=True):
@@ -82,7 +84,8 @@ class RiskAgent:
         self._shares = self._new_shares(1)
         self._reports_to: dict[int, int] = {}
         self._control_to = 0
-        self._is_rebased = False
+        self._is_resumed = False
+        self._unresolved: set[tuple[str, str]] = set()  # code and scope of bad records that a person has to look at
         self._checkpointed: tuple[int, int, dict[int, int]] = (0, 0, {})  # when (ns), and up to where
         self._told: set[str] = set()
         self._halting: set[tuple[str, HaltLevel]] = set()  # written, not yet read back
@@ -196,9 +199,10 @@ class RiskAgent:
                 elif isinstance(beat := _decoded(record), Heartbeat):
                     self._check.hear(beat)
                     self._shares.hear(beat, self._clock.now_ns())
-            if self._is_rebased:  # before anything else is told: a restart must know of it
-                self._is_rebased = False
+            if self._is_resumed:  # before anything else is told: a restart must know of it
+                self._is_resumed = False
                 await self._publish_snapshot(clients)
+                await self._publish_checkpoint(clients)
             if records:
                 await self._watch_limits(clients)
 
@@ -251,7 +255,10 @@ class RiskAgent:
                 reports_to=[self._reports_to[number] for number in sorted(self._reports_to)],
             )
             record = NewRecord(key=f"checkpoint/{self._agent_id}".encode(), value=encode(checkpoint))
-            await clients.producer.publish("risk", record)
+            try:
+                await clients.producer.publish("risk", record)
+            except Refused as error:  # too large: a restart reads more, and that is all
+                _log.warning("no checkpoint: %s", error)
         self._checkpointed = read_to
 
     def _on_market(self, records: Sequence[Record]) -> None:
@@ -267,7 +274,7 @@ class RiskAgent:
         """Books that miss reports are no books: only exits pass until a person has compared and corrected them."""
         advice = "positions and money are a guess from here on; compare with the venue's, correct with Adjust, resume"
         breach = Breach(code="REPORTS_LOST", text=f"{text}; {advice}", level="reducing")
-        if _reason(breach) not in self._told:
+        if breach.reason not in self._told:
             await self._tell(clients, breach)
 
     async def _on_report(self, clients: _Clients, record: Record) -> None:
@@ -295,6 +302,7 @@ class RiskAgent:
             is_valid = self._control.apply(record.offset, message)
             if isinstance(message, Halt) and self._is_own(message):
                 self._told.add(message.reason)
+                self._unresolved.add((message.reason.split(" ")[0], message.scope))
                 self._halting.discard((message.scope, message.level))
             elif isinstance(message, Resume):
                 in_force = self._own_halts()
@@ -311,9 +319,11 @@ class RiskAgent:
         is_loss = any(halt.reason.split(" ")[0] in LOSSES for halt in cleared) or self._crossings.is_open(LOSSES)
         if is_loss and any(halt.scope == PORTFOLIO for halt in cleared):
             self._portfolio.rebase()
-            self._is_rebased = True
         if cleared:
+            self._is_resumed = True
             self._crossings.resumed()
+            scopes = {halt.scope for halt in cleared}
+            self._unresolved = {bad for bad in self._unresolved if bad[1] not in scopes}
 
     def _correct(self, offset: int, message: Adjust | LimitsMessage) -> None:
         if isinstance(message, LimitsMessage):
@@ -329,7 +339,10 @@ class RiskAgent:
                 self._check.moved(name, self.ledger.position_lots(name) - before, control=offset)
 
     async def _cannot_book(self, clients: _Clients, record: Record, error: Exception, instrument: str | None) -> None:
-        """Halt what may be wrong now. Read again after a restart, the same record doesn't halt anew."""
+        """Halt what may be wrong now. The first of a flood is told, until a person has looked and resumes.
+
+        Read again after a restart, the same record doesn't halt anew.
+        """
         code = "BAD_REPORT" if record.topic == "reports" else "BAD_CONTROL"
         breach = Breach(
             code=code,
@@ -337,7 +350,8 @@ class RiskAgent:
             level="halted" if record.topic == "reports" else "reducing",
             instrument=instrument,
         )
-        if _reason(breach) not in self._told:
+        if breach.reason not in self._told and (code, breach.scope) not in self._unresolved:
+            self._unresolved.add((code, breach.scope))
             await self._tell(clients, breach)
 
     async def _watch_limits(self, clients: _Clients) -> None:
@@ -358,7 +372,7 @@ class RiskAgent:
         in_force = {(halt.scope, halt.level) for halt in self._own_halts()} | self._halting
         if breach.level is not None and (scope, breach.level) not in in_force:
             self._halting.add((scope, breach.level))
-            halt = Halt(scope=scope, level=breach.level, writer=self._agent_id, reason=_reason(breach), ts=now_ns)
+            halt = Halt(scope=scope, level=breach.level, writer=self._agent_id, reason=breach.reason, ts=now_ns)
             record = NewRecord(key=control_key(halt).encode(), value=encode(halt))
             await publish_at_last(clients.producer, self._clock, "control", record)
         await self._publish_alert(clients, alert_of(breach, self._agent_id, now_ns))
@@ -375,10 +389,6 @@ class RiskAgent:
         is_blind = any(client.state != "ok" for client in self._bus.health())
         state = "stalled" if is_blind else "live"
         return Heartbeat(agent_id=self._agent_id, agent="risk", ts=self._clock.now_ns(), state=state)
-
-
-def _reason(breach: Breach) -> str:
-    return f"{breach.code} {breach.text}"
 
 
 def _decoded(record: Record) -> object:

@@ -49,6 +49,11 @@ class Breach(Struct, frozen=True, kw_only=True):
         return PORTFOLIO if self.shard is None else f"shard-{self.shard}"
 
     @property
+    def reason(self) -> str:
+        """What stands in its Halt."""
+        return f"{self.code} {self.text}"
+
+    @property
     def scope(self) -> str:
         """What has to be halted."""
         return PORTFOLIO if self.instrument is None else f"instrument:{self.instrument}"

@@ -222,3 +222,22 @@ async def test_a_position_that_has_had_no_price_since_the_start_is_stale_too(wor
     await world.fill("buy", 1.0, 100.0)
     await world.wait(70)
     assert [(alert.code, alert.instrument) for alert in await world.alerts()] == [("STALE_MARKET", "BTC")]
+
+
+async def test_a_flood_of_bad_reports_is_told_once_until_a_person_resumes(world: World) -> None:
+    await world.start_risk()
+    for _ in range(50):
+        await world.fill("buy", 0.005, 100.0)
+        await world.publish_bytes("reports", "ETH", b"{broken")
+    assert [(alert.code, alert.instrument) for alert in await world.alerts()] == [
+        ("BAD_REPORT", "BTC"),
+        ("BAD_REPORT", "ETH"),
+    ]
+    (offset, _), _ = await world.halts()
+    await world.control(Resume(scope="instrument:BTC", clears=(offset,), who="ann", reason="seen", ts=0))
+    await world.kill_risk()
+    await world.start_risk()
+    assert len(await world.halts()) == 2
+    await world.fill("buy", 0.005, 100.0)
+    await world.publish_bytes("reports", "ETH", b"{broken")
+    assert [alert.instrument for alert in await world.alerts()] == ["BTC", "ETH", "BTC"]
