@@ -8,13 +8,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from agents.errors import SettingsError
-from agents.lifecycle.status import beat, publish_at_last
+from agents.lifecycle.status import beat
 from agents.lifecycle.supervisor import Supervisor
 from agents.risk.catch_up import CONTROL, Mark, Past, lost_before, mark_in, read_past
 from agents.risk.checkpoint import checkpoint_of
 from agents.risk.config import RiskConfig
-from agents.risk.crossings import LOSSES, Breach, Crossings, alert_of
+from agents.risk.crossings import LOSSES, Breach, Crossings
 from agents.risk.execution_check import ExecutionCheck
+from agents.risk.herald import Herald
 from agents.risk.instruments import Instrument
 from agents.risk.ledger import BadReport, Ledger
 from agents.risk.limits import Limits
@@ -22,7 +23,6 @@ from agents.risk.portfolio import Portfolio
 from agents.risk.share_moves import ShareMoves
 from messages import (
     Adjust,
-    Alert,
     Bus,
     Clock,
     Consumer,
@@ -42,7 +42,7 @@ from messages import (
 )
 from messages import Limits as LimitsMessage
 from messages.bus.partitioner import partition_of
-from messages.control import PORTFOLIO, ControlMessage, HaltLevel
+from messages.control import PORTFOLIO, ControlMessage
 from messages.control_fold import ControlFold, HaltInForce
 
 _STATUS = Partition("status", 0)
@@ -85,10 +85,8 @@ class RiskAgent:
         self._reports_to: dict[int, int] = {}
         self._control_to = 0
         self._is_resumed = False
-        self._unresolved: set[tuple[str, str]] = set()  # code and scope of bad records that a person has to look at
         self._checkpointed: tuple[int, int, dict[int, int]] = (0, 0, {})  # when (ns), and up to where
-        self._told: set[str] = set()
-        self._halting: set[tuple[str, HaltLevel]] = set()  # written, not yet read back
+        self._herald = Herald(agent_id, clock)
         self._published: RiskSnapshot | None = None
         self._supervisor = Supervisor()
         self._clients: _Clients | None = None
@@ -148,8 +146,7 @@ class RiskAgent:
         self._check = ExecutionCheck(self._instruments, self._limits.portfolio, shards=len(past.reports_to))
         self._shares = self._new_shares(len(past.reports_to))
         self._check.begin(past.reports_to, past.control_to)
-        # What was told before the restart is told already, wherever it stands.
-        self._told = {m.reason for m in map(_decoded, past.control) if isinstance(m, Halt) and self._is_own(m)}
+        self._herald.remember(m for m in map(_decoded, past.control) if isinstance(m, Halt))
         self._crossings.restore(past.alerts)
         if past.state is not None:
             self._portfolio.restore(past.state)
@@ -181,9 +178,6 @@ class RiskAgent:
                 self._portfolio.observe(ts_ns)
         self._reports_to = {p.number: end for p, end in past.ends.items() if p.topic == "reports"}
         self._control_to = past.ends[CONTROL]
-
-    def _is_own(self, halt: Halt) -> bool:
-        return halt.writer == self._agent_id
 
     async def _watch_events(self, clients: _Clients) -> None:
         while True:
@@ -274,8 +268,7 @@ class RiskAgent:
         """Books that miss reports are no books: only exits pass until a person has compared and corrected them."""
         advice = "positions and money are a guess from here on; compare with the venue's, correct with Adjust, resume"
         breach = Breach(code="REPORTS_LOST", text=f"{text}; {advice}", level="reducing")
-        if breach.reason not in self._told:
-            await self._tell(clients, breach)
+        await self._herald.tell_once(clients.producer, breach, self._own_halts())
 
     async def _on_report(self, clients: _Clients, record: Record) -> None:
         try:
@@ -300,10 +293,8 @@ class RiskAgent:
         if isinstance(message, ControlMessage):
             before = self._own_halts()
             is_valid = self._control.apply(record.offset, message)
-            if isinstance(message, Halt) and self._is_own(message):
-                self._told.add(message.reason)
-                self._unresolved.add((message.reason.split(" ")[0], message.scope))
-                self._halting.discard((message.scope, message.level))
+            if isinstance(message, Halt):
+                self._herald.heard(message)
             elif isinstance(message, Resume):
                 in_force = self._own_halts()
                 self._resumed([halt for halt in before if halt not in in_force])
@@ -322,8 +313,7 @@ class RiskAgent:
         if cleared:
             self._is_resumed = True
             self._crossings.resumed()
-            scopes = {halt.scope for halt in cleared}
-            self._unresolved = {bad for bad in self._unresolved if bad[1] not in scopes}
+            self._herald.resumed(cleared)
 
     def _correct(self, offset: int, message: Adjust | LimitsMessage) -> None:
         if isinstance(message, LimitsMessage):
@@ -339,10 +329,7 @@ class RiskAgent:
                 self._check.moved(name, self.ledger.position_lots(name) - before, control=offset)
 
     async def _cannot_book(self, clients: _Clients, record: Record, error: Exception, instrument: str | None) -> None:
-        """Halt what may be wrong now. The first of a flood is told, until a person has looked and resumes.
-
-        Read again after a restart, the same record doesn't halt anew.
-        """
+        """Halt what may be wrong now."""
         code = "BAD_REPORT" if record.topic == "reports" else "BAD_CONTROL"
         breach = Breach(
             code=code,
@@ -350,9 +337,7 @@ class RiskAgent:
             level="halted" if record.topic == "reports" else "reducing",
             instrument=instrument,
         )
-        if breach.reason not in self._told and (code, breach.scope) not in self._unresolved:
-            self._unresolved.add((code, breach.scope))
-            await self._tell(clients, breach)
+        await self._herald.tell_first(clients.producer, breach, self._own_halts())
 
     async def _watch_limits(self, clients: _Clients) -> None:
         now_ns = self._clock.now_ns()
@@ -361,28 +346,12 @@ class RiskAgent:
         passed = [*self._portfolio.breaches(now_ns), *self._check.breaches()]
         fresh, ended = self._crossings.take(passed, now_ns)
         for breach in fresh:
-            await self._tell(clients, breach)
+            await self._herald.tell(clients.producer, breach, self._own_halts())
         for alert in ended:
-            await self._publish_alert(clients, alert)
-
-    async def _tell(self, clients: _Clients, breach: Breach) -> None:
-        """Halt first, then say why."""
-        now_ns = self._clock.now_ns()
-        scope = breach.scope
-        in_force = {(halt.scope, halt.level) for halt in self._own_halts()} | self._halting
-        if breach.level is not None and (scope, breach.level) not in in_force:
-            self._halting.add((scope, breach.level))
-            halt = Halt(scope=scope, level=breach.level, writer=self._agent_id, reason=breach.reason, ts=now_ns)
-            record = NewRecord(key=control_key(halt).encode(), value=encode(halt))
-            await publish_at_last(clients.producer, self._clock, "control", record)
-        await self._publish_alert(clients, alert_of(breach, self._agent_id, now_ns))
-
-    async def _publish_alert(self, clients: _Clients, alert: Alert) -> None:
-        record = NewRecord(key=alert.alert_id.encode(), value=encode(alert))
-        await publish_at_last(clients.producer, self._clock, "risk", record)
+            await self._herald.publish(clients.producer, alert)
 
     def _own_halts(self) -> list[HaltInForce]:
-        return [halt for halt in self._control.halts.in_force() if halt.writer == self._agent_id]
+        return [halt for halt in self._control.halts.in_force() if self._herald.is_own(halt)]
 
     def _heartbeat(self) -> Heartbeat:
         """Say whether Risk sees what happens: Execution takes only one that does for alive."""
