@@ -117,7 +117,7 @@ async def new_world(url: str, home: Path, *, instruments: int = 1, busy_poll: bo
     key = _new_key(home)
     prefix, reference = f"bench-{secrets.token_hex(4)}-", synthetic_instruments(instruments)
     names = tuple(instrument.instrument for instrument in reference)
-    wide = dict.fromkeys(("max_order_value", "max_gross_exposure", "max_net_exposure"), _ROOMY)
+    exposures = dict.fromkeys(("max_gross_exposure", "max_net_exposure"), _ROOMY)
     counts = dict.fromkeys(("max_open_orders", "max_messages_per_s", "max_repeated_executions"), 10_000_000)
     collars = {"price_collar_bps": 10_000, "price_collar_period_bps": 10_000, "price_collar_period_ms": 0}
     settings = {
@@ -128,7 +128,10 @@ async def new_world(url: str, home: Path, *, instruments: int = 1, busy_poll: bo
         "trust": str(home / "trusted"),
         "instruments": [msgspec.to_builtins(instrument) for instrument in reference],
         "strategies": {STRATEGY: list(names)},
-        "limits": {"defaults": {**wide, **counts, **collars, "duplicate_window_ms": 0}},
+        "limits": {
+            "defaults": {**exposures, **counts, **collars, "max_order_value": _ROOMY, "duplicate_window_ms": 0},
+            "portfolio": exposures,  # what is late would pass it: each order in flight counts
+        },
         "execution": {
             "busy_poll": busy_poll,
             "decisions": {"runtime": "mlp", "max_decision_age_ms": 86_400_000, **decisions},
