@@ -27,10 +27,11 @@ _ATTEMPTS = 5
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """What `control` says of limits: those in force, and the valid records after the file, in order."""
+    """What `control` says of limits: those in force, the valid records in order, and the one that set each key."""
 
     in_force: LimitsInForce
     records: tuple[tuple[int, Limits], ...]
+    set_by: Mapping[str, Limits]
 
     @property
     def version(self) -> int:
@@ -51,8 +52,7 @@ def show_limits(settings: SettingsFile = None, as_json: AsJson = False) -> None:
     typer.echo(limits_tables(effective))
     typer.echo(f"version {found.version}; changed since the file:" if found.in_force.changes else "as in the file")
     for key, value in sorted(found.in_force.changes.items()):
-        newest = next(record for _, record in reversed(found.records) if key in record.changes)
-        typer.echo(f"  {key} = {shown(value)} by {newest.who}: {newest.reason}")
+        typer.echo(f"  {key} = {shown(value)} by {found.set_by[key].who}: {found.set_by[key].reason}")
 
 
 @app.command("set")
@@ -90,7 +90,7 @@ async def read_limits(settings: Settings) -> Found:
         records, _ = await read_all(bus, ["control"])
     finally:
         await bus.stop()
-    fold, valid = ControlFold(), list[tuple[int, Limits]]()
+    fold, valid, set_by = ControlFold(), list[tuple[int, Limits]](), dict[str, Limits]()
     in_force = LimitsInForce(settings.limits, partitions=settings.shards)
     for record in records:
         try:
@@ -99,8 +99,9 @@ async def read_limits(settings: Settings) -> Found:
             continue
         if isinstance(message, ControlMessage) and fold.apply(record.offset, message) and isinstance(message, Limits):
             valid.append((record.offset, message))
-            in_force.apply(message.changes)
-    return Found(in_force=in_force, records=tuple(valid))
+            if in_force.apply(message.changes) is None:
+                set_by.update(dict.fromkeys(message.changes, message))
+    return Found(in_force=in_force, records=tuple(valid), set_by=set_by)
 
 
 async def _set(

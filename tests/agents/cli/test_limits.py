@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from agents.cli import limits as commands
 from agents.cli.main import app
-from agents.settings import Settings
+from agents.settings import Settings, read_settings
 from messages import TOPICS, Limits, NewRecord, connect, control_key, encode
 from messages.control import ControlMessage
 
@@ -126,6 +126,15 @@ def test_an_impossible_change_is_refused_before_it_is_written(settings: Path, ch
     assert code == 1
     assert said in text
     assert show(settings)["version"] == 0
+
+
+@pytest.mark.kafka
+def test_an_impossible_record_on_the_topic_changes_nothing_but_takes_its_version(settings: Path) -> None:
+    assert run(settings, "limits", "set", "defaults.max_position=1.5", *BY)[0] == 0
+    wrong = Limits(version=2, changes={"defaults.max_position": -1.0}, who="bob", reason="oops", ts=0)
+    asyncio.run(_write(read_settings(settings, {}), wrong))
+    assert "defaults.max_position = 1.5 by ann: drill" in run(settings, "limits", "show")[1]
+    assert "version 3" in run(settings, "limits", "set", "defaults.max_position=1.4", *BY)[1]
 
 
 @pytest.fixture
