@@ -50,6 +50,11 @@ class Account(Struct, kw_only=True):
         """When the oldest open order was sent, on the step clock."""
         return next(iter(self.orders.values())).sent_ns
 
+    def only_reduces(self, order: OpenOrder) -> bool:
+        """Whether an open order takes the position towards zero, never through it, with all of its side filled."""
+        lots = self.buy_lots if order.sign > 0 else self.sell_lots
+        return order.sign * self.position_lots < 0 and lots <= abs(self.position_lots)
+
     def hold(self, position_lots: int, entry_price: float | None) -> None:
         """The books say so."""
         self.effective_lots += position_lots - self.position_lots

@@ -28,19 +28,20 @@ class OpenOrders:
         """Whether anything is open."""
         return bool(self._accounts)
 
-    def to_cancel(self, desks: Mapping[str, Desk], overdue_ns: int) -> list[tuple[OpenOrder, str]]:
+    def to_cancel(self, desks: Mapping[str, Desk], overdue_ns: int, *, is_blind: bool) -> list[tuple[OpenOrder, str]]:
         """Return the orders to cancel now, and why; one sent before `overdue_ns` should have an answer."""
         found: list[tuple[OpenOrder, str]] = []
         for name, account in self._accounts.items():
             desk = desks[name]
-            is_halted = desk.state is TradingState.HALTED
+            is_active = desk.state is TradingState.ACTIVE and not is_blind
             missing_lots = 0 if desk.target_lots is None else desk.target_lots - account.effective_lots
-            if not (is_halted or desk.is_flattening or missing_lots) and account.oldest_ns >= overdue_ns:
+            if is_active and not (desk.is_flattening or missing_lots) and account.oldest_ns >= overdue_ns:
                 continue  # nearly always
             for order in account.orders.values():
                 reason = _cancel_reason(
                     order,
-                    is_halted=is_halted,
+                    is_halted=desk.state is TradingState.HALTED,
+                    is_entry=not is_active and not account.only_reduces(order),
                     is_flattening=desk.is_flattening,
                     missing_lots=missing_lots,
                     overdue_ns=overdue_ns,
@@ -155,9 +156,13 @@ def new_cancel(order: OpenOrder, reason: str, *, seq: int, epoch: int) -> Cancel
 
 
 def _cancel_reason(
-    order: OpenOrder, *, is_halted: bool, is_flattening: bool, missing_lots: int, overdue_ns: int
+    order: OpenOrder, *, is_halted: bool, is_entry: bool, is_flattening: bool, missing_lots: int, overdue_ns: int
 ) -> str | None:
-    """`missing_lots` are signed: what the wanted position is above the one with all that is open filled."""
+    """`missing_lots` are signed: what the wanted position is above the one with all that is open filled.
+
+    `is_entry`: only what reduces may trade, and this could do more; one that the venue has not answered is on its way,
+    and is cancelled if it rests.
+    """
     if order.is_cancel_asked:
         return None
     if not (is_flattening and order.reduce_only):  # a Flatten's own orders are what it is there for
@@ -165,6 +170,8 @@ def _cancel_reason(
             return "halted"
         if is_flattening:
             return "flatten"
+    if order.is_answered and is_entry:
+        return "only what reduces may trade"
     if order.is_answered:
         return "the target has changed" if order.sign * missing_lots < 0 else None
     return NO_ANSWER if order.sent_ns < overdue_ns else None

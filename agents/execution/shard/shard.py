@@ -307,7 +307,7 @@ class Shard:
         if not self._open:
             return cancels
         overdue_ns = now_ns - self._config.decisions.order_timeout_ms * _MS
-        for order, reason in self._open.to_cancel(self._desks, overdue_ns):
+        for order, reason in self._open.to_cancel(self._desks, overdue_ns, is_blind=self._intakes.is_blind):
             cancel = new_cancel(order, reason, seq=self._next_seq, epoch=self.epoch)
             self._sent(cancel, now_ns)
             cancels.append(cancel)

@@ -6,9 +6,9 @@ from msgspec.structs import replace
 from agents.execution.alerts import alert_of, risk_alert
 from agents.execution.shard import Shard
 from agents.execution.shard.intake import DeadLetterLimits
-from messages import Alert, Cancel, Halt, Order, Record, ReportStatus, Resume
+from messages import Alert, Cancel, Halt, LoggedStep, Order, Record, ReportStatus, Resume
 from messages.decisions import ControlApplied, RiskAlive, StepInput, Timer
-from tests.agents.execution.stepping import LONG, SHORT, advance, codes, filled, orders, said, said_by
+from tests.agents.execution.stepping import FLAT, LONG, SHORT, advance, codes, filled, orders, said, said_by
 from tests.builders import SECOND, START_NS, Scripted, bundle, quote, ready_inputs, record, report, shard
 
 LATER = START_NS + 2 * SECOND
@@ -160,3 +160,32 @@ def test_a_halt_cancels_what_is_open_and_nothing_else_is_told_of_it() -> None:
     assert [getattr(message, "reason", "") for message in logged.orders] == ["halted"]
     assert alerts(target) == []
     assert advance(target, [], Timer(), at_ns=LATER).orders == ()
+
+
+def test_an_entry_that_rests_when_only_exits_may_trade_is_cancelled_and_an_exit_stays() -> None:
+    entering = live(LONG)
+    resting = _resting(entering, advance(entering, [quote()]))
+    assert advance(entering, [], halt("reducing")).orders == ()  # on its way: it may be a fill by now
+    assert _reasons(advance(entering, [], reports=resting)) == ["only what reduces may trade"]
+    leaving = live(LONG, FLAT)
+    bought = filled(leaving, advance(leaving, [quote()]))
+    sold = _resting(leaving, advance(leaving, [quote()], reports=bought))
+    assert advance(leaving, [], halt("reducing"), reports=sold).orders == ()
+
+
+def test_a_resting_order_that_would_turn_the_position_is_cancelled_when_risk_falls_silent() -> None:
+    target = live(LONG, SHORT)
+    bought = filled(target, advance(target, [quote()]))
+    sold = _resting(target, advance(target, [quote()], reports=bought))
+    logged = advance(target, [], RiskAlive(alive=False), reports=sold)
+    assert _reasons(logged) == ["only what reduces may trade"]
+
+
+def _resting(target: Shard, logged: LoggedStep) -> list[Record]:
+    """The venue has the step's order, and nothing of it is filled."""
+    (sent,) = [message for message in logged.orders if isinstance(message, Order)]
+    return [record(report(sent, status=ReportStatus.NEW, filled=0.0), target.reports_to, topic="reports")]
+
+
+def _reasons(logged: LoggedStep) -> list[str]:
+    return [message.reason for message in logged.orders if isinstance(message, Cancel)]
