@@ -28,7 +28,7 @@ else
 	$(BIN)/python -m pytest -q -m "(kafka or alone) and not drill"
 endif
 
-drills: $(STAMP) ## run the long drills (40 minutes); figures go to docs/results/drills.json and exactness.json
+drills: $(STAMP) ## run the long drills (an hour); figures go to docs/results
 	$(BIN)/python -m pytest -q -m drill $(ARGS)
 
 lint: $(STAMP) ## formatter, linter, types
