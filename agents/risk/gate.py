@@ -272,16 +272,6 @@ def _moved_bps(rules: OrderRules, references: Extremes, twice_mid: int, now_ns: 
     return None
 
 
-def _along(proposal: Proposal, view: View) -> tuple[int, int, int]:
-    """Return the position, and what is open with the order and against it, in lots seen in the order's direction.
-
-    So a sell that reduces looks as a buy does: from below towards zero.
-    """
-    if proposal.side == "buy":
-        return view.position_lots, view.open_buy_lots, view.open_sell_lots
-    return -view.position_lots, view.open_sell_lots, view.open_buy_lots
-
-
 def _check_numbers(proposal: Proposal, view: View) -> Denial | None:
     lots, limit_ticks, side = proposal.lots, proposal.limit_ticks, proposal.side
     if lots.__class__ is not int or not 0 < lots <= MAX_STEPS or side not in _SIDES:

@@ -12,6 +12,7 @@ from messages import Cancel, ExecutionReport, Order, Record, ReportStatus, order
 from messages.orders import Source
 
 NO_ANSWER = "no answer in time"
+_ACTIVE, _HALTED = TradingState.ACTIVE, TradingState.HALTED  # looking them up costs more than comparing them
 
 
 class OpenOrders:
@@ -33,14 +34,14 @@ class OpenOrders:
         found: list[tuple[OpenOrder, str]] = []
         for name, account in self._accounts.items():
             desk = desks[name]
-            is_active = desk.state is TradingState.ACTIVE and not is_blind
+            is_active = desk.state is _ACTIVE and not is_blind
             missing_lots = 0 if desk.target_lots is None else desk.target_lots - account.effective_lots
             if is_active and not (desk.is_flattening or missing_lots) and account.oldest_ns >= overdue_ns:
                 continue  # nearly always
             for order in account.orders.values():
                 reason = _cancel_reason(
                     order,
-                    is_halted=desk.state is TradingState.HALTED,
+                    is_halted=desk.state is _HALTED,
                     is_entry=not is_active and not account.only_reduces(order),
                     is_flattening=desk.is_flattening,
                     missing_lots=missing_lots,
