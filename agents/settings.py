@@ -14,9 +14,9 @@ from agents.feed.config import FeedConfig
 from agents.orchestrator.config import OrchestratorConfig
 from agents.risk.config import RiskConfig
 from agents.risk.instruments import Instrument, instruments_by_name
-from agents.risk.limits import Limits
-from agents.risk.limits_fit import check_fit
-from agents.risk.strict_yaml import parse_yaml, read_yaml
+from agents.risk.limits.file import Limits
+from agents.risk.limits.fit import check_fit
+from agents.risk.limits.strict_yaml import parse_yaml, read_yaml
 from agents.trainer.config import TrainerConfig
 from agents.venue.config import VenueConfig
 from messages import Secret, Security

@@ -7,7 +7,7 @@ from agents.execution.shard import Shard
 from agents.execution.shard.config import DecisionConfig
 from agents.execution.shard.step import Policy, ServingBundle, ShardConfig
 from agents.risk.instruments import Instrument
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from bundles.actions import ActionMapping
 from bundles.features import Feature, FeatureSpec, Floats32, Observer
 from messages import ExecutionReport, LogStarted, Order, Quote, Record, ReportStatus, Step, encode

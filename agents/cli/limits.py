@@ -12,10 +12,10 @@ from agents.cli.control import Reason, Who, write_control
 from agents.cli.options import AsJson, SettingsFile, connect_to, load
 from agents.cli.tables import limits_tables, shown
 from agents.lifecycle.process import run_async
-from agents.risk.effective import effective_limits
-from agents.risk.limits_change import Change, ChangeRefused, changes_between, parse_changes
-from agents.risk.limits_fit import check_fit
-from agents.risk.limits_in_force import LimitsInForce
+from agents.risk.limits.change import Change, ChangeRefused, changes_between, parse_changes
+from agents.risk.limits.effective import effective_limits
+from agents.risk.limits.fit import check_fit
+from agents.risk.limits.in_force import LimitsInForce
 from agents.settings import Settings
 from messages import Limits, Refused, SystemClock, decode
 from messages.bus.reading import read_all

@@ -12,8 +12,8 @@ from agents.cli.options import AsJson, SettingsFile, connect_to, load
 from agents.cli.tables import limits_tables
 from agents.lifecycle.metrics import serving_metrics
 from agents.lifecycle.process import run_agents, run_async
-from agents.risk.effective import effective_limits
-from agents.risk.limits_in_force import LimitsInForce
+from agents.risk.limits.effective import effective_limits
+from agents.risk.limits.in_force import LimitsInForce
 from agents.settings import EXAMPLE, Settings, shown
 from agents.venue.latency import latency_of
 from bundles.verifier.process import ForkedProcess, fork_process

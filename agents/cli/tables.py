@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from agents.risk.effective import EffectiveLimits
+from agents.risk.limits.effective import EffectiveLimits
 
 _PAIRS_ABREAST = 4
 

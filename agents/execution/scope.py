@@ -8,7 +8,7 @@ from agents.execution.config import ExecutionConfig
 from agents.execution.shard import Shard
 from agents.execution.shard.step import ServingBundle, ShardConfig
 from agents.risk.instruments import Instrument
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from bundles.features import UserFeature
 from bundles.signing import TrustStore
 from messages.bus.partitioner import partition_of

@@ -8,7 +8,7 @@ import numpy as np
 from agents.errors import SettingsError
 from agents.execution.directives import Wanted
 from agents.execution.shard.step import ServingBundle
-from agents.risk.limits import bundle_limits
+from agents.risk.limits.file import bundle_limits
 from bundles.errors import BundleRefused
 from bundles.features import (
     FeatureFailed,

@@ -9,8 +9,8 @@ from msgspec import Struct
 from agents.report.log import Correction, Records, timeline
 from agents.risk.instruments import NANO, Instrument
 from agents.risk.ledger import BadReport
-from agents.risk.limits import PortfolioLimits
-from agents.risk.portfolio import Portfolio
+from agents.risk.limits.file import PortfolioLimits
+from agents.risk.watch.portfolio import Portfolio
 from messages import Bar, ExecutionReport, Observation, Quote, ReportStatus, Trade
 from messages.decisions import BundleActivated
 

@@ -14,7 +14,7 @@ from agents.report.log import Denied, Records, count_decided, count_sent, messag
 from agents.report.summary import DeniedOrders, Latency, Summary
 from agents.risk.calculators import drawdowns
 from agents.risk.instruments import NANO, Instrument
-from agents.risk.limits import PortfolioLimits
+from agents.risk.limits.file import PortfolioLimits
 from messages import Swapped, TrainResult
 
 Floats = NDArray[np.float64]

@@ -10,17 +10,17 @@ from msgspec.structs import replace
 from agents.errors import SettingsError
 from agents.lifecycle.status import beat
 from agents.lifecycle.supervisor import Supervisor
-from agents.risk.catch_up import CONTROL, Mark, Past, lost_before, mark_in, read_past
-from agents.risk.checkpoint import checkpoint_of
 from agents.risk.config import RiskConfig
-from agents.risk.crossings import LOSSES, Breach, Crossings
-from agents.risk.execution_check import ExecutionCheck
-from agents.risk.herald import Herald
 from agents.risk.instruments import Instrument
 from agents.risk.ledger import BadReport, Ledger
-from agents.risk.limits import Limits
-from agents.risk.portfolio import Portfolio
-from agents.risk.share_moves import ShareMoves
+from agents.risk.limits.file import Limits
+from agents.risk.watch.catch_up import CONTROL, Mark, Past, lost_before, mark_in, read_past
+from agents.risk.watch.checkpoint import checkpoint_of
+from agents.risk.watch.crossings import LOSSES, Breach, Crossings
+from agents.risk.watch.execution_check import ExecutionCheck
+from agents.risk.watch.herald import Herald
+from agents.risk.watch.portfolio import Portfolio
+from agents.risk.watch.share_moves import ShareMoves
 from messages import (
     Adjust,
     Bus,

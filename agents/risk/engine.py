@@ -5,7 +5,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from agents.risk.calculators import QUANTITIES, Observed, calculate
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 
 # Metric -> the limit of the portfolio that it is held against.
 LIMIT_OF: dict[str, str] = {

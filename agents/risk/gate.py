@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from agents.risk.instruments import MAX_STEPS, NANO, Instrument
 from agents.risk.kill_switch import TradingState
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from agents.risk.order_rules import OrderRules, RuleBook
 from agents.risk.windows import Executions, Extremes, RateWindow, Stamped
 from messages.decisions import Denial, DenialCode

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from agents.errors import SettingsError
 from agents.risk.instruments import NANO, Instrument
-from agents.risk.limits import Limits, OrderLimits, bundle_limits, stricter
+from agents.risk.limits.file import Limits, OrderLimits, bundle_limits, stricter
 
 _MILLI = 1_000_000
 _SLACK = 1e-9

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agents.errors import SettingsError
 from agents.replay.record import RecordingBroken, RecordingIndex, read_index
-from agents.risk.limits import Limits, OrderLimitChanges, bundle_limits
+from agents.risk.limits.file import Limits, OrderLimitChanges, bundle_limits
 from agents.settings import parse_settings, read_settings
 from tests.fuzzing import FAMILY, JSON_FORM, Case, family, run_cases, valid
 

@@ -1,6 +1,6 @@
 """The texts of denials: one for each code, no other, and each limit of the file has a code that serves it."""
 
-from agents.risk.limits import OrderLimits
+from agents.risk.limits.file import OrderLimits
 from messages import DenialCode
 from messages.denials import DENIAL_TEXTS
 

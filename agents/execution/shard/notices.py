@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from agents.execution.shard.desk import Desk
 from agents.execution.shard.intake import Turn
-from agents.risk.limits import OrderLimits
+from agents.risk.limits.file import OrderLimits
 from messages import Cancel, Order
 
 

@@ -25,8 +25,8 @@ from agents.execution.shard.views import view_of
 from agents.risk.gate import Gate, Proposal
 from agents.risk.kill_switch import TradingState
 from agents.risk.ledger import Ledger
-from agents.risk.limits import Limits as LimitsFile
-from agents.risk.limits_in_force import Share
+from agents.risk.limits.file import Limits as LimitsFile
+from agents.risk.limits.in_force import Share
 from messages import (
     Bar,
     Cancel,

@@ -7,8 +7,8 @@ from agents.execution.shard.state import ShardState
 from agents.risk.gate import Gate
 from agents.risk.instruments import MAX_STEPS
 from agents.risk.kill_switch import TradingState, trading_state
-from agents.risk.limits import Limits as LimitsFile
-from agents.risk.limits_in_force import LimitsInForce
+from agents.risk.limits.file import Limits as LimitsFile
+from agents.risk.limits.in_force import LimitsInForce
 from messages.control import ControlMessage, Flatten, Halt, HaltLevel, Limits, LogStarted, Override, Resume
 from messages.control_fold import HaltBook, HaltState
 

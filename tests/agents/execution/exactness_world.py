@@ -21,7 +21,7 @@ from agents.execution.shard.config import DecisionConfig
 from agents.execution.shard.step import Policy, ServingBundle, ShardConfig
 from agents.lifecycle.supervisor import Supervisor
 from agents.risk.instruments import Instrument
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from bundles.actions import ActionMapping
 from bundles.errors import PolicyError
 from bundles.features import Feature, FeatureSpec, Floats32, Observer

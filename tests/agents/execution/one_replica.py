@@ -11,7 +11,7 @@ from agents.execution.agent import ExecutionAgent
 from agents.execution.config import ExecutionConfig
 from agents.execution.scope import Scope
 from agents.risk.instruments import Instrument
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from bundles.loader import LoadedBundle
 from bundles.signing import TrustStore
 from bundles.verifier import Verifier

@@ -10,7 +10,7 @@ from agents.execution.scope import Scope
 from agents.execution.shard import Shard
 from agents.execution.shard.config import DecisionConfig
 from agents.execution.shard.step import ServingBundle
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from bundles.errors import PolicyError
 from bundles.features import Floats32
 from messages import RejectCode, SystemClock, VirtualClock

@@ -10,7 +10,7 @@ from agents.execution.scope import Scope
 from agents.risk.agent import RiskAgent
 from agents.risk.config import RiskConfig, ShareConfig
 from agents.risk.instruments import Instrument
-from agents.risk.limits import Limits as LimitsFile
+from agents.risk.limits.file import Limits as LimitsFile
 from bundles.verifier import Verifier
 from messages import (
     TOPICS,

@@ -12,7 +12,7 @@ from agents.report.figures import Series, series_of, summarise
 from agents.report.page import format_page, write_report
 from agents.report.plots import POINTS, draw_equity, draw_exposure, draw_pictures, thin
 from agents.report.summary import Summary, render_table
-from agents.risk.limits import PortfolioLimits
+from agents.risk.limits.file import PortfolioLimits
 from messages import DenialCode
 from tests.agents.report.run_log import INSTRUMENTS, RunLog, swapped_run
 

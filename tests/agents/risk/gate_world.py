@@ -10,7 +10,7 @@ from typing import Any
 
 from agents.risk.gate import Gate, Proposal, View
 from agents.risk.kill_switch import TradingState
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from messages import Denial
 from tests.agents.risk.gate_oracle import SECOND, Market, Oracle, Sent, Verdict, Wanted, exact, exits
 from tests.agents.risk.market import INSTRUMENTS, NOW

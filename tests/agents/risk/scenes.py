@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
-from agents.risk.crossings import Breach
-from agents.risk.execution_check import ExecutionCheck
 from agents.risk.gate import Gate, Proposal, View
 from agents.risk.instruments import NANO, Instrument
 from agents.risk.kill_switch import TradingState
-from agents.risk.limits import Limits
-from agents.risk.portfolio import Portfolio
+from agents.risk.limits.file import Limits
+from agents.risk.watch.crossings import Breach
+from agents.risk.watch.execution_check import ExecutionCheck
+from agents.risk.watch.portfolio import Portfolio
 from messages import ExecutionReport, Heartbeat, Quote, ReportStatus
 from messages.reports import OrderPosition
 from messages.status import ShardStatus

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agents.risk.config import RiskConfig
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from messages import Adjust, Heartbeat, Quote, Resume
 from messages import Limits as LimitsMessage
 from tests.agents.risk.market import NOW

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from messages import ReportStatus
 from tests.agents.risk.world import World
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.risk.config import RiskConfig
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from messages import Adjust, Fatal, NewRecord, Partition, Resume, RiskSnapshot, encode
 from messages import Limits as LimitsMessage
 from messages.bus.partitioner import partition_of

@@ -10,7 +10,7 @@ from msgspec.structs import fields
 
 from agents.risk.calculators import METRICS, QUANTITIES, SCALARS, SERIES
 from agents.risk.engine import LIMIT_OF
-from agents.risk.limits import Limits, OrderLimits, PortfolioLimits
+from agents.risk.limits.file import Limits, OrderLimits, PortfolioLimits
 from messages.denials import DENIAL_TEXTS
 from tests.agents.risk.scenes import NOW, Scene, Story, limits_of, proposal, said
 from tests.rules.tree import ROOT
@@ -90,7 +90,8 @@ def test_every_alert_of_the_code_stands_there() -> None:
     )
     folder = ROOT / "agents"
     code = "\n".join(
-        (folder / name).read_text() for name in ("risk/agent.py", "risk/execution_check.py", "risk/portfolio.py")
+        (folder / name).read_text()
+        for name in ("risk/agent.py", "risk/watch/execution_check.py", "risk/watch/portfolio.py")
     )
     of_risk = set(re.findall(r'(?:code=|_over\()"([A-Z_]+)"', code)) | set(re.findall(r'code = "([A-Z_]+)"', code))
     named = "\n".join((folder / name).read_text() for name in ("execution/alerts.py", "venue/intake.py"))

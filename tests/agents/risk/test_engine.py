@@ -23,8 +23,8 @@ from agents.risk.calculators import (
     loss_streak,
     return_figures,
 )
-from agents.risk.limits import Limits, PortfolioLimits
-from agents.risk.portfolio import Portfolio
+from agents.risk.limits.file import Limits, PortfolioLimits
+from agents.risk.watch.portfolio import Portfolio
 from tests.agents.risk.market import INSTRUMENTS, NOW, report
 
 OBSERVED: Observed = {

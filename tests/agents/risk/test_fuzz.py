@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from agents.risk.ledger import BadReport
-from agents.risk.limits import PortfolioLimits
-from agents.risk.portfolio import Portfolio
+from agents.risk.limits.file import PortfolioLimits
+from agents.risk.watch.portfolio import Portfolio
 from messages import Adjust, Bar, ExecutionReport, Quote, decode, encode
 from messages.errors import Refused
 from messages.market import Observation, Trade

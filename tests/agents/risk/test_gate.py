@@ -7,7 +7,7 @@ import pytest
 
 from agents.risk.gate import Gate, GateState, Proposal, View
 from agents.risk.kill_switch import TradingState
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from messages import DenialCode
 from tests.agents.risk.market import INSTRUMENTS, NOW, TWICE_MID, proposal, view
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.risk.instruments import NANO, Instrument
-from agents.risk.limits import PortfolioLimits
-from agents.risk.portfolio import Portfolio
+from agents.risk.limits.file import PortfolioLimits
+from agents.risk.watch.portfolio import Portfolio
 from messages import ExecutionReport, Quote, ReportStatus
 from messages.reports import OrderPosition
 from tests.agents.risk.market import INSTRUMENTS, NOW, report

@@ -7,7 +7,7 @@ from agents.execution.alerts import DISPUTED
 from agents.risk.agent import RiskAgent
 from agents.risk.config import RiskConfig
 from agents.risk.instruments import Instrument
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from bundles.loader import load_bundle
 from bundles.signing import SigningKey, TrustStore
 from messages import Alert, Halt, NewRecord, RiskSnapshot, SystemClock, encode

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from agents.risk.agent import RiskAgent
 from agents.risk.config import RiskConfig
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from messages import (
     TOPICS,
     Alert,

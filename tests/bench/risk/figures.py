@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.risk.calculators import METRICS, SCALARS, SERIES
 from agents.risk.engine import RiskEngine
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from tests.bench.risk.sampling import Size, calls_beside
 
 WINDOWS = (20, 250)

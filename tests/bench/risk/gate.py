@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from agents.risk.gate import Gate, Proposal, View
 from agents.risk.instruments import NANO, Instrument
 from agents.risk.kill_switch import TradingState
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from messages import Denial, DenialCode
 from tests.bench.risk.sampling import Size, calls_beside
 

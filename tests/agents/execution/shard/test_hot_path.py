@@ -7,7 +7,7 @@ from agents.execution.shard import Shard
 from agents.execution.shard.config import DecisionConfig
 from agents.execution.shard.step import ServingBundle, ShardConfig
 from agents.risk.instruments import Instrument
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from bundles.errors import PolicyError
 from bundles.features import Floats32
 from messages import LoggedStep, LogStarted, Order, Quote, Record, RejectCode, Step, Trade, encode

@@ -16,7 +16,7 @@ from agents.execution.shard.checkpoint import checkpoint_of
 from agents.execution.shard.config import DecisionConfig
 from agents.execution.shard.step import ServingBundle, ShardConfig
 from agents.risk.instruments import Instrument
-from agents.risk.limits import Limits as LimitsFile
+from agents.risk.limits.file import Limits as LimitsFile
 from bundles.actions import ActionMapping
 from bundles.features import Floats32, Observer
 from messages import Cancel, ExecutionReport, LogStarted, Order, Quote, Record, ReportStatus, Step

@@ -17,8 +17,8 @@ from agents.execution.shard.step import ShardConfig
 from agents.feed.instruments import FeesConfig, infer_instruments
 from agents.feed.tabular import TabularSource
 from agents.report.accounts import _Books
-from agents.risk.limits import Limits, PortfolioLimits
-from agents.risk.portfolio import Portfolio
+from agents.risk.limits.file import Limits, PortfolioLimits
+from agents.risk.watch.portfolio import Portfolio
 from agents.trainer.market import prepare, readable
 from agents.venue.book import PaperBook
 from agents.venue.config import VenueConfig

@@ -6,7 +6,7 @@ from agents.execution.shard import Shard
 from agents.execution.shard.config import DecisionConfig
 from agents.execution.shard.step import ServingBundle, ShardConfig
 from agents.risk.instruments import Instrument
-from agents.risk.limits import Limits
+from agents.risk.limits.file import Limits
 from messages import Halt, LoggedStep, LogStarted, Order, Quote, Record, Step, encode
 from messages.decisions import BundleActivated, ControlApplied, RiskAlive, StepInput
 from tests.agents.execution.stepping import LONG, SHORT, said

@@ -5,7 +5,7 @@ from agents.execution.shard.checkpoint import checkpoint_of
 from agents.execution.shard.config import DecisionConfig
 from agents.execution.shard.step import ShardConfig
 from agents.replay.player import rederive
-from agents.risk.limits import Limits as LimitsFile
+from agents.risk.limits.file import Limits as LimitsFile
 from messages import Limits, LoggedStep, Record
 from messages.decisions import ControlApplied
 from tests.agents.execution.stepping import FLAT, LONG, SHORT, advance, filled, orders

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.risk.crossings import Breach, Crossings, alert_of
+from agents.risk.watch.crossings import Breach, Crossings, alert_of
 from messages import Alert
 
 SECOND = 1_000_000_000

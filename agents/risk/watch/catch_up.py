@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from agents.risk.checkpoint import CheckpointUnusable, state_in
 from agents.risk.instruments import NANO, Instrument
-from agents.risk.portfolio import PortfolioState, mark_ticks
+from agents.risk.watch.checkpoint import CheckpointUnusable, state_in
+from agents.risk.watch.portfolio import PortfolioState, mark_ticks
 from messages import (
     Alert,
     Bar,

@@ -6,8 +6,8 @@ from msgspec import Struct
 
 from agents.errors import SettingsError
 from agents.risk.instruments import NANO
-from agents.risk.limits import Limits
-from agents.risk.shares import SECTION, WHOLE, first_shares
+from agents.risk.limits.file import Limits
+from agents.risk.limits.shares import SECTION, WHOLE, first_shares
 
 
 class Share(Struct, frozen=True, kw_only=True):

@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.risk.execution_check import ExecutionCheck
 from agents.risk.ledger import Ledger
-from agents.risk.limits import PortfolioLimits
+from agents.risk.limits.file import PortfolioLimits
+from agents.risk.watch.execution_check import ExecutionCheck
 from messages import Adjust, Heartbeat
 from messages.reports import OrderPosition
 from messages.status import ShardStatus

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from agents.risk.config import RiskConfig, ShareConfig
-from agents.risk.limits import Limits
-from agents.risk.limits_in_force import LimitsInForce
-from agents.risk.share_moves import ShareMoves
+from agents.risk.limits.file import Limits
+from agents.risk.limits.in_force import LimitsInForce
+from agents.risk.watch.share_moves import ShareMoves
 from messages import Heartbeat, decode
 from messages import Limits as LimitsMessage
 from messages.bus.partitioner import partition_of

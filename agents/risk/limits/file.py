@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from agents.errors import SettingsError
-from agents.risk.checked import checked, mapping, meant
-from agents.risk.strict_yaml import parse_yaml, read_yaml
+from agents.risk.limits.checked import checked, mapping, meant
+from agents.risk.limits.strict_yaml import parse_yaml, read_yaml
 
 Amount = Annotated[float, Meta(gt=0, lt=1e18)]
 NotNegative = Annotated[float, Meta(ge=0, lt=1e18)]

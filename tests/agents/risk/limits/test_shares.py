@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from agents.errors import SettingsError
-from agents.risk.shares import WHOLE, Shares, Standing, Use, first_shares, plan, share_key, standings
+from agents.risk.limits.shares import WHOLE, Shares, Standing, Use, first_shares, plan, share_key, standings
 
 LIMIT = 1_000_000.0
 START = first_shares(4)

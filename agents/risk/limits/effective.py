@@ -5,8 +5,8 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from agents.risk.limits_in_force import LimitsInForce
-from agents.risk.shares import WHOLE
+from agents.risk.limits.in_force import LimitsInForce
+from agents.risk.limits.shares import WHOLE
 from messages.bus.partitioner import partition_of
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from agents.risk.limits import Limits
-from agents.risk.limits_change import Change, ChangeRefused, changes_between, parse_changes
+from agents.risk.limits.change import Change, ChangeRefused, changes_between, parse_changes
+from agents.risk.limits.file import Limits
 
 
 def test_keys_and_numbers_are_read() -> None:

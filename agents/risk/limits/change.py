@@ -5,8 +5,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from agents.risk.limits import LARGER_IS_STRICTER, Limits
-from agents.risk.shares import SECTION
+from agents.risk.limits.file import LARGER_IS_STRICTER, Limits
+from agents.risk.limits.shares import SECTION
 from messages import Refused
 
 Direction = Literal["stricter", "looser", "unchanged"]

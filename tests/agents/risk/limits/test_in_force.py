@@ -3,8 +3,8 @@
 import pytest
 
 from agents.errors import SettingsError
-from agents.risk.limits import Limits, OrderLimits
-from agents.risk.limits_in_force import LimitsInForce
+from agents.risk.limits.file import Limits, OrderLimits
+from agents.risk.limits.in_force import LimitsInForce
 
 FILE = Limits.convert(
     {

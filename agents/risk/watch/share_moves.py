@@ -6,9 +6,9 @@ from msgspec import Struct
 
 from agents.errors import SettingsError
 from agents.risk.config import ShareConfig
-from agents.risk.limits import Limits
-from agents.risk.limits_in_force import LimitsInForce
-from agents.risk.shares import BUDGETS, WHOLE, Budget, Shares, Use, plan, share_key, standings
+from agents.risk.limits.file import Limits
+from agents.risk.limits.in_force import LimitsInForce
+from agents.risk.limits.shares import BUDGETS, WHOLE, Budget, Shares, Use, plan, share_key, standings
 from messages import Heartbeat
 from messages import Limits as LimitsMessage
 from messages.bus.partitioner import partition_of

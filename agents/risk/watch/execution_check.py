@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from agents.risk.crossings import Breach
 from agents.risk.instruments import Instrument
 from agents.risk.ledger import UNASSIGNED, Ledger
-from agents.risk.limits import PortfolioLimits
+from agents.risk.limits.file import PortfolioLimits
+from agents.risk.watch.crossings import Breach
 from messages import Heartbeat
 from messages.bus.partitioner import partition_of
 from messages.status import ShardStatus

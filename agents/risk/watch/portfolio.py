@@ -7,10 +7,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from agents.risk.calculators import daily_loss, drawdown, ratio
-from agents.risk.crossings import Breach
 from agents.risk.instruments import NANO, Instrument
 from agents.risk.ledger import Fill, Ledger, LedgerState
-from agents.risk.limits import PortfolioLimits
+from agents.risk.limits.file import PortfolioLimits
+from agents.risk.watch.crossings import Breach
 from messages import Adjust, Bar, ExecutionReport, Observation, Quote, ReportStatus, RiskSnapshot, Trade
 from messages.control import PORTFOLIO, HaltLevel
 from messages.risk import PositionView

@@ -1,7 +1,7 @@
 """The portfolio's figures: days, streaks, rejects."""
 
-from agents.risk.limits import PortfolioLimits
-from agents.risk.portfolio import Portfolio
+from agents.risk.limits.file import PortfolioLimits
+from agents.risk.watch.portfolio import Portfolio
 from messages import Quote, ReportStatus
 from tests.agents.risk.market import INSTRUMENTS, NOW, report
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agents.errors import SettingsError
-from agents.risk.strict_yaml import MAX_BYTES, parse_yaml, read_yaml
+from agents.risk.limits.strict_yaml import MAX_BYTES, parse_yaml, read_yaml
 
 
 @pytest.mark.parametrize(

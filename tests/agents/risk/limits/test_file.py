@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agents.errors import SettingsError
-from agents.risk.limits import Limits, OrderLimitChanges, OrderLimits, bundle_limits, stricter
+from agents.risk.limits.file import Limits, OrderLimitChanges, OrderLimits, bundle_limits, stricter
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from agents.lifecycle.status import publish_at_last
-from agents.risk.crossings import Breach, alert_of
+from agents.risk.watch.crossings import Breach, alert_of
 from messages import Alert, Clock, Halt, NewRecord, Producer, control_key, encode
 from messages.control import HaltLevel
 from messages.control_fold import HaltInForce

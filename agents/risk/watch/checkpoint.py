@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from agents.risk.instruments import Instrument
-from agents.risk.portfolio import PortfolioState
+from agents.risk.watch.portfolio import PortfolioState
 from messages import Refused
 from messages.risk import RiskCheckpoint
 

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping
 
 from agents.errors import SettingsError
-from agents.risk.checked import meant
 from agents.risk.instruments import Instrument
-from agents.risk.limits import Limits
+from agents.risk.limits.checked import meant
+from agents.risk.limits.file import Limits
 from agents.risk.order_rules import compile_rules
 
 
