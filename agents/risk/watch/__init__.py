@@ -1,1 +1,1 @@
-"""What the Risk agent knows of the portfolio and of Execution, and whom it tells. Only `catch_up` and `herald` await."""
+"""What the Risk agent knows of the portfolio and Execution, and whom it tells. Only `catch_up` and `herald` await."""
