@@ -2,7 +2,8 @@
 
 from agents.replay.player import rederive
 from messages import Alert, DeadLetter, LoggedStep, NewRecord, Partition, decode
-from tests.agents.execution.exactness_world import TICK_NS, World, new_shard
+from tests.agents.execution.exactness_plot import TICK_NS, new_shard
+from tests.agents.execution.exactness_world import World
 from tests.checker import valid
 
 MARKET = Partition("market", 0)

@@ -13,7 +13,8 @@ import pytest
 from agents.replay.player import rederive
 from messages import LoggedStep
 from messages.codec import decode
-from tests.agents.execution.exactness_world import EVENTFUL, Plot, World, new_shard
+from tests.agents.execution.exactness_plot import EVENTFUL, Plot, new_shard
+from tests.agents.execution.exactness_world import World
 from tests.checker import check_shard, steps_of, valid
 
 TICKS = 9

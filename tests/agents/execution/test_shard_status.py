@@ -6,7 +6,8 @@ import pytest
 
 from agents.execution.shard_status import Latencies, status_of
 from messages import Limits
-from tests.agents.execution.exactness_world import CONFIG, World
+from tests.agents.execution.exactness_plot import CONFIG
+from tests.agents.execution.exactness_world import World
 from tests.agents.execution.stepping import LONG, advance, filled, said_by
 from tests.builders import Scripted, bundle, quote, ready_inputs, shard
 

@@ -4,7 +4,8 @@ from agents.replay.player import rederive
 from messages import NewRecord, Partition, Quote, decode, encode
 from messages.codec import Headers
 from messages.orders import Cancel, Claim, Order
-from tests.agents.execution.exactness_world import TICK_NS, World, new_shard
+from tests.agents.execution.exactness_plot import TICK_NS, new_shard
+from tests.agents.execution.exactness_world import World
 from tests.checker import check_shard
 
 GOOD = "00-4bf92f3577b34da6a3ce929d0e0e47{:02x}-00f067aa0ba902b7-01"
