@@ -39,6 +39,12 @@ class _Loader(yaml.SafeLoader):
             raise _Refused("aliases are not taken; write the value out", event.start_mark)
         return super().compose_node(parent, index)
 
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise _Refused("half a character (a lone surrogate) can't be written anywhere again", node.start_mark)
+        return value
+
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:

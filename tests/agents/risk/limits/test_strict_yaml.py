@@ -37,6 +37,8 @@ def test_a_value_is_what_it_looks_like(text: str, value: object) -> None:
     [
         ("a: 1\nb: {c: 1, c: 2}", "'c' is there twice at line 2, column 11"),
         ("a: &x [1]\nb: *x", "aliases are not taken.* at line 2"),
+        ('a: "\\ud800"', "lone surrogate.* at line 1, column 4"),
+        ('"\\ud800": 1', "lone surrogate.* at line 1, column 1"),
         ("a: [", "no YAML: .* at line 1"),
         ("!!python/object/apply:os.getcwd []", "no YAML"),
         ("[" * 100_000, "can't be read"),
