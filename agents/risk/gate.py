@@ -27,6 +27,7 @@ from messages.orders import OrderType
 _MILLI = 1_000_000
 _BPS = 10_000
 _MOST = 2**120  # more lots or money than any books hold: what is beyond is no figure
+_LEAST = -_MOST
 _ACTIVE, _REDUCING, _HALTED = TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED
 _SIDES = frozenset({"buy", "sell"})
 
@@ -284,7 +285,7 @@ def _check_numbers(proposal: Proposal, view: View) -> Denial | None:
     position, long, short = view.position_lots, view.other_long_nanos, view.other_short_nanos
     try:
         opened = view.open_buy_lots | view.open_sell_lots | view.open_orders | view.other_gross_nanos
-        if 0 <= opened <= _MOST and -_MOST <= position <= _MOST and -_MOST <= short <= long <= _MOST:
+        if 0 <= opened <= _MOST and _LEAST <= position <= _MOST and _LEAST <= short <= long <= _MOST:
             return None
     except TypeError:  # what is no whole number can't be joined, what is none at all not compared
         pass
