@@ -17,8 +17,9 @@ from msgspec.structs import replace
 
 from agents.risk.instruments import MAX_STEPS, NANO, Instrument
 from agents.risk.kill_switch import TradingState
+from agents.risk.lane import Lane
 from agents.risk.limits.file import Limits
-from agents.risk.order_rules import OrderRules, RuleBook
+from agents.risk.order_rules import OrderRules, compile_rules, rules_under
 from agents.risk.windows import Executions, Extremes, RateWindow, Stamped
 from messages.decisions import Denial, DenialCode
 from messages.fields import Side
@@ -70,18 +71,7 @@ class View(Struct, frozen=True, kw_only=True):
     bundle_limits: Mapping[str, float] | None = None
 
 
-Content = tuple[str, int, int | None]
 Pair = tuple[str, str]
-
-
-class _PairWindows:
-    """One strategy's windows in one instrument: when it sent what last, oldest first, and how often."""
-
-    __slots__ = ("contents", "executions")
-
-    def __init__(self, executions: Executions | None = None) -> None:
-        self.contents: dict[Content, int] = {}
-        self.executions = executions or Executions()
 
 
 class GateState(Struct, frozen=True, kw_only=True):
@@ -97,53 +87,81 @@ class Gate:
     """Checks proposals against limits; `record` tells it what was sent, so that its windows move."""
 
     def __init__(self, limits: Limits, instruments: Mapping[str, Instrument]) -> None:
-        self._instruments = instruments
-        self._rules = RuleBook(limits, instruments)
+        self._limits, self._instruments = limits, instruments
         self._rate = RateWindow()
-        self._pairs: dict[Pair, _PairWindows] = {}
+        self._lanes: dict[Pair, Lane] = {}
         self._references: dict[str, Extremes] = {}
 
     def set_limits(self, limits: Limits) -> None:
         """Judge by other limits from now on; the windows stay."""
-        self._rules = RuleBook(limits, self._instruments)
+        self._limits = limits
+        for (strategy, instrument), lane in self._lanes.items():
+            lane.plain = lane.rules = compile_rules(
+                limits.for_pair(strategy, instrument), self._instruments[instrument]
+            )
+            lane.bundle_limits = None
+
+    def _lane(self, strategy: str, instrument: str) -> Lane | None:
+        """Return the lane, made on first use; None for an unknown instrument."""
+        lane = self._lanes.get((strategy, instrument))
+        if lane is None and (reference := self._instruments.get(instrument)) is not None:
+            plain = compile_rules(self._limits.for_pair(strategy, instrument), reference)
+            lane = Lane(plain, self._references.setdefault(instrument, Extremes()))
+            self._lanes[strategy, instrument] = lane
+        return lane
+
+    def _rules(
+        self, lane: Lane, strategy: str, instrument: str, bundle_limits: Mapping[str, float] | None
+    ) -> OrderRules | None:
+        """Return the lane's rules under a bundle's limits: told apart by identity, so hand in the same mapping."""
+        if bundle_limits is not lane.bundle_limits:
+            lane.bundle_limits, lane.rules = bundle_limits, lane.plain
+            if bundle_limits:
+                limits = self._limits.for_pair(strategy, instrument)
+                lane.rules = rules_under(bundle_limits, limits, self._instruments[instrument])
+        return lane.rules
 
     def check(self, proposal: Proposal, view: View, now_ns: int) -> Denial | None:
         """Return why the order may not go, or None. Changes nothing. Budget: 3 us."""
-        bundle_limits = view.bundle_limits
-        rules = self._rules.rules(proposal.strategy, proposal.instrument, bundle_limits)
-        denial = None if rules is None else self._judge(rules, proposal, view, now_ns)
+        strategy, instrument, bundle_limits = proposal.strategy, proposal.instrument, view.bundle_limits
+        lane = self._lanes.get((strategy, instrument))
+        if lane is None and (lane := self._lane(strategy, instrument)) is None:
+            return Denial(code=DenialCode.UNKNOWN_INSTRUMENT)
+        rules = lane.rules
+        if bundle_limits is not lane.bundle_limits:
+            rules = self._rules(lane, strategy, instrument, bundle_limits)
+        denial = None if rules is None else self._judge(rules, lane, proposal, view, now_ns)
         if rules is not None and (denial is None or not bundle_limits):
             return denial
-        return self._name_whose(denial, proposal, view, now_ns)
+        return self._name_whose(denial, lane, proposal, view, now_ns)
 
     def cut(self, proposal: Proposal, ticks: int | None, bundle_limits: Mapping[str, float] | None) -> Proposal:
         """Return the order made as small as one order has to be at a price: a way out that is larger takes several."""
-        pair = proposal.strategy, proposal.instrument
-        rules = self._rules.rules(*pair, bundle_limits) or self._rules.plain(*pair)
-        if rules is None or not ticks:
+        lane = self._lane(proposal.strategy, proposal.instrument)
+        if lane is None or not ticks:
             return proposal
+        rules = self._rules(lane, proposal.strategy, proposal.instrument, bundle_limits) or lane.plain
         most = rules.max_value // (ticks * rules.nanos_per_tick_lot)
         if rules.max_lots is not None:
             most = min(most, rules.max_lots)
         return proposal if not 0 < most < proposal.lots else replace(proposal, lots=most)
 
-    def _name_whose(self, denial: Denial | None, proposal: Proposal, view: View, now_ns: int) -> Denial | None:
+    def _name_whose(
+        self, denial: Denial | None, lane: Lane, proposal: Proposal, view: View, now_ns: int
+    ) -> Denial | None:
         """Return the denial by the file's own limits, or, where they would let it pass, that by the bundle's.
 
         Without `denial` the bundle's limits can't be understood: then only exits pass.
         """
-        rules = self._rules.plain(proposal.strategy, proposal.instrument)
-        if rules is None:
-            return Denial(code=DenialCode.UNKNOWN_INSTRUMENT)
-        by_file = self._judge(rules, proposal, view, now_ns)
+        by_file = self._judge(lane.plain, lane, proposal, view, now_ns)
         if by_file is not None:
             return by_file
         if denial is not None:
             return Denial(code=DenialCode.BUNDLE_LIMIT, limit=denial.limit, resulting=denial.resulting)
-        is_exit = self._judge(rules, replace(proposal, reduce_only=True), view, now_ns) is None
+        is_exit = self._judge(lane.plain, lane, replace(proposal, reduce_only=True), view, now_ns) is None
         return None if is_exit else Denial(code=DenialCode.BUNDLE_LIMIT)
 
-    def _judge(self, rules: OrderRules, proposal: Proposal, view: View, now_ns: int) -> Denial | None:
+    def _judge(self, rules: OrderRules, lane: Lane, proposal: Proposal, view: View, now_ns: int) -> Denial | None:
         denial = _check_numbers(proposal, view)
         if denial is not None:
             return denial
@@ -167,29 +185,24 @@ class Gate:
             denial
             or _check_order(rules, proposal, exits, bid, ask)
             or (None if exits else _check_exposure(rules, proposal, view, furthest, against - held, ask))
-            or self._check_windows(rules, proposal, view, exits, bid + ask, now_ns)
+            or self._check_windows(rules, lane, proposal, view, exits, bid + ask, now_ns)
         )
 
     def _check_windows(
-        self, rules: OrderRules, proposal: Proposal, view: View, exits: bool, twice_mid: int, now_ns: int
+        self, rules: OrderRules, lane: Lane, proposal: Proposal, view: View, exits: bool, twice_mid: int, now_ns: int
     ) -> Denial | None:
-        limits, instrument = rules.limits, proposal.instrument
-        references = self._references.get(instrument)
-        if references is not None and not exits:
-            moved_bps = _moved_bps(rules, references, twice_mid, now_ns)
-            if moved_bps is not None:
-                return _denial(DenialCode.PRICE_COLLAR_PERIOD, limits.price_collar_period_bps, moved_bps)
+        limits = rules.limits
+        if not exits and (moved_bps := _moved_bps(rules, lane.references, twice_mid, now_ns)) is not None:
+            return _denial(DenialCode.PRICE_COLLAR_PERIOD, limits.price_collar_period_bps, moved_bps)
         if view.open_orders >= limits.max_open_orders:
             return _denial(DenialCode.MAX_OPEN_ORDERS, limits.max_open_orders, view.open_orders + 1)
-        windows = self._pairs.get((proposal.strategy, instrument))
-        if windows is not None:
-            last_ns = windows.contents.get((proposal.side, proposal.lots, proposal.limit_ticks))
-            if last_ns is not None and now_ns - last_ns < rules.duplicate_ns:
-                return _denial(DenialCode.DUPLICATE, limits.duplicate_window_ms, (now_ns - last_ns) / _MILLI)
-            if windows.executions.is_latched and not exits:
-                return _denial(DenialCode.REPEATED_EXECUTION, limits.max_repeated_executions, None)
+        last_ns = lane.contents.get((proposal.side, proposal.lots, proposal.limit_ticks))
+        if last_ns is not None and now_ns - last_ns < rules.duplicate_ns:
+            return _denial(DenialCode.DUPLICATE, limits.duplicate_window_ms, (now_ns - last_ns) / _MILLI)
+        if lane.executions.is_latched and not exits:
+            return _denial(DenialCode.REPEATED_EXECUTION, limits.max_repeated_executions, None)
         most = limits.max_messages_per_s
-        if not self._rate.has_room(most, now_ns):
+        if len(self._rate.times_ns) >= most and not self._rate.has_room(most, now_ns):  # nearly always few
             return _denial(DenialCode.MESSAGE_RATE, most, most + 1)
         return None
 
@@ -199,25 +212,19 @@ class Gate:
         True: it is the one that closes the repeated-execution throttle of its strategy in its instrument.
         """
         self._rate.add(now_ns)
-        strategy, instrument = proposal.strategy, proposal.instrument
-        rules = self._rules.plain(strategy, instrument)
-        if rules is None:
+        lane = self._lane(proposal.strategy, proposal.instrument)
+        if lane is None:
             return False
-        windows = self._pairs.get((strategy, instrument))
-        if windows is None:
-            windows = self._pairs[strategy, instrument] = _PairWindows()
-        contents, content = windows.contents, (proposal.side, proposal.lots, proposal.limit_ticks)
+        rules, contents = lane.plain, lane.contents
+        content = proposal.side, proposal.lots, proposal.limit_ticks
         contents.pop(content, None)  # so that it comes to stand last
         contents[content] = now_ns
         until_ns = now_ns - rules.duplicate_ns
         while contents[oldest := next(iter(contents))] <= until_ns and len(contents) > 1:
             del contents[oldest]
         if twice_mid is not None:
-            references = self._references.get(instrument)
-            if references is None:
-                references = self._references[instrument] = Extremes()
-            references.add(twice_mid, rules.collar_period_ns, now_ns)
-        return windows.executions.add(rules.limits.max_repeated_executions, rules.repeated_ns, now_ns)
+            lane.references.add(twice_mid, rules.collar_period_ns, now_ns)
+        return lane.executions.add(rules.limits.max_repeated_executions, rules.repeated_ns, now_ns)
 
     def record_cancel(self, now_ns: int) -> None:
         """Count a cancel as a message; cancels are never blocked."""
@@ -225,46 +232,52 @@ class Gate:
 
     def is_latched(self, strategy: str, instrument: str) -> bool:
         """Whether the repeated-execution throttle has closed: it bars entries until a person calls for `release`."""
-        windows = self._pairs.get((strategy, instrument))
-        return windows is not None and windows.executions.is_latched
+        lane = self._lanes.get((strategy, instrument))
+        return lane is not None and lane.executions.is_latched
 
     def release(self, strategy: str, instrument: str) -> None:
         """Open the repeated-execution throttle and count anew: a person has looked, or a Halt stands in its place."""
-        windows = self._pairs.get((strategy, instrument))
-        if windows is not None:
-            windows.executions = Executions()
+        lane = self._lanes.get((strategy, instrument))
+        if lane is not None:
+            lane.executions = Executions()
 
     def snapshot(self) -> GateState:
         """Return the windows, equal for equal histories."""
-        pairs = sorted(self._pairs.items())
+        lanes = sorted((pair, lane) for pair, lane in self._lanes.items() if lane.contents)
+        mids = sorted((name, mids) for name, mids in self._references.items() if mids.lows)
         return GateState(
             messages_ns=self._rate.snapshot(),
             contents=tuple(
-                ((*pair, *content), ts_ns) for pair, windows in pairs for content, ts_ns in windows.contents.items()
+                ((*pair, *content), ts_ns) for pair, lane in lanes for content, ts_ns in lane.contents.items()
             ),
-            executions=tuple((pair, w.executions.snapshot(), w.executions.is_latched) for pair, w in pairs),
-            references=tuple((name, tuple(r.highs), tuple(r.lows)) for name, r in sorted(self._references.items())),
+            executions=tuple((pair, lane.executions.snapshot(), lane.executions.is_latched) for pair, lane in lanes),
+            references=tuple((name, tuple(of.highs), tuple(of.lows)) for name, of in mids),
         )
 
     @classmethod
     def restore(cls, state: GateState, limits: Limits, instruments: Mapping[str, Instrument]) -> "Gate":
-        """Return a gate with those windows."""
+        """Return a gate with those windows; those of an instrument that is known no more go."""
         gate = cls(limits, instruments)
         gate._rate = RateWindow(state.messages_ns)
-        for pair, times_ns, is_latched in state.executions:
-            gate._pairs[pair] = _PairWindows(Executions(times_ns, is_latched=is_latched))
-        for (strategy, instrument, side, lots, limit_ticks), ts_ns in state.contents:
-            gate._pairs.setdefault((strategy, instrument), _PairWindows()).contents[side, lots, limit_ticks] = ts_ns
         gate._references = {name: Extremes(highs, lows) for name, highs, lows in state.references}
+        for pair, times_ns, is_latched in state.executions:
+            if (lane := gate._lane(*pair)) is not None:
+                lane.executions = Executions(times_ns, is_latched=is_latched)
+        for (strategy, instrument, side, lots, limit_ticks), ts_ns in state.contents:
+            if (lane := gate._lane(strategy, instrument)) is not None:
+                lane.contents[side, lots, limit_ticks] = ts_ns
         return gate
 
 
 def _moved_bps(rules: OrderRules, references: Extremes, twice_mid: int, now_ns: int) -> float | None:
     """Return by how much the mid price has left the collar of the period; None: it is inside."""
-    known = references.since(now_ns - rules.collar_period_ns)
+    since_ns = now_ns - rules.collar_period_ns
+    # The bounds at hand are young enough nearly always.
+    known = references.bounds if since_ns < references.until_ns else references.since(since_ns)
     if known is None:
         return None
-    (low, high), (part, whole) = known, rules.collar_period
+    low, high = known
+    part, whole = rules.collar_period
     # Each as the part of the reference that it is: up from the lowest, down from the highest.
     if (twice_mid - low) * whole > low * part:
         return (twice_mid - low) * _BPS / low
@@ -328,22 +341,24 @@ def _check_reducing(rules: OrderRules, proposal: Proposal, view: View, exits: bo
 def _check_order(rules: OrderRules, proposal: Proposal, exits: bool, bid: int, ask: int) -> Denial | None:
     is_buy = proposal.side == "buy"
     lots, limit_ticks = proposal.lots, proposal.limit_ticks
-    touch = ask if is_buy else bid
-    # A sell limit below the bid trades at the bid: that is its value.
-    price = touch if limit_ticks is None else limit_ticks if is_buy else max(limit_ticks, bid)
+    if limit_ticks is None:
+        asked = price = ask if is_buy else bid
+    else:  # a sell limit below the bid trades at the bid: that is its value
+        asked, price = limit_ticks, limit_ticks if is_buy or limit_ticks > bid else bid
     value = lots * price * rules.nanos_per_tick_lot
     if not exits:
         if lots < rules.min_lots:
             return _denial(DenialCode.MIN_ORDER_QUANTITY, rules.limits.min_order_quantity, rules.quantity(lots))
         if value < rules.min_value:
             return _denial(DenialCode.MIN_ORDER_VALUE, rules.limits.min_order_value, value / NANO)
-    if rules.max_lots is not None and lots > rules.max_lots:
+    max_lots = rules.max_lots
+    if max_lots is not None and lots > max_lots:
         return _denial(DenialCode.MAX_ORDER_QUANTITY, rules.limits.max_order_quantity, rules.quantity(lots))
     if value > rules.max_value:
         return _denial(DenialCode.MAX_ORDER_VALUE, rules.limits.max_order_value, value / NANO)
     # |price - mid| against mid x bps, in half ticks
     twice_mid, (part, whole) = bid + ask, rules.collar
-    off = 2 * (touch if limit_ticks is None else limit_ticks) - twice_mid
+    off = 2 * asked - twice_mid
     off = -off if off < 0 else off
     if off * whole > twice_mid * part:
         return _denial(DenialCode.PRICE_COLLAR, rules.limits.price_collar_bps, off * _BPS / twice_mid)
@@ -354,7 +369,8 @@ def _check_exposure(
     rules: OrderRules, proposal: Proposal, view: View, furthest: int, opposite: int, ask: int
 ) -> Denial | None:
     """How far the position can go in the order's direction, and in the opposite one, with everything open filled."""
-    if rules.max_position is not None and furthest > rules.max_position:
+    max_position = rules.max_position
+    if max_position is not None and furthest > max_position:
         return _denial(DenialCode.MAX_POSITION, rules.limits.max_position, rules.quantity(furthest))
     value = ask * rules.nanos_per_tick_lot
     gross = view.other_gross_nanos + (furthest if furthest > opposite else opposite) * value  # noqa: FURB136 - hot

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from agents.errors import SettingsError
 from agents.risk.instruments import NANO, Instrument
-from agents.risk.limits.file import Limits, OrderLimits, bundle_limits, stricter
+from agents.risk.limits.file import OrderLimits, bundle_limits, stricter
 
 _MILLI = 1_000_000
 _SLACK = 1e-9
@@ -41,41 +41,12 @@ class OrderRules(Struct, frozen=True, kw_only=True):
         return lots * self.quantity_step
 
 
-class RuleBook:
-    """Compiles rules on first use. A bundle's limits are told apart by identity: hand in the same mapping each time."""
-
-    def __init__(self, limits: Limits, instruments: Mapping[str, Instrument]) -> None:
-        self._limits = limits
-        self._instruments = instruments
-        self._plain: dict[tuple[str, str], OrderRules] = {}
-        # The mapping is kept beside what came of it: a pair is traded by one bundle at a time.
-        self._newest: dict[tuple[str, str], tuple[Mapping[str, float] | None, OrderRules | None]] = {}
-
-    def rules(self, strategy: str, instrument: str, bundled: Mapping[str, float] | None) -> OrderRules | None:
-        """Return the rules, made stricter by a bundle's limits; None where those, or the instrument, can't be known."""
-        known = self._newest.get((strategy, instrument))
-        if known is None or known[0] is not bundled:
-            known = self._newest[strategy, instrument] = (
-                bundled,
-                self._bundled(strategy, instrument, bundled) if bundled else self.plain(strategy, instrument),
-            )
-        return known[1]
-
-    def plain(self, strategy: str, instrument: str) -> OrderRules | None:
-        """Return the rules of the limits file; None for an unknown instrument."""
-        rules = self._plain.get((strategy, instrument))
-        if rules is None and (reference := self._instruments.get(instrument)) is not None:
-            rules = compile_rules(self._limits.for_pair(strategy, instrument), reference)
-            self._plain[strategy, instrument] = rules
-        return rules
-
-    def _bundled(self, strategy: str, instrument: str, raw: Mapping[str, float]) -> OrderRules | None:
-        try:
-            limits = stricter(self._limits.for_pair(strategy, instrument), bundle_limits(raw))
-        except SettingsError:
-            return None
-        reference = self._instruments.get(instrument)
-        return None if reference is None else compile_rules(limits, reference)
+def rules_under(bundle: Mapping[str, float], limits: OrderLimits, instrument: Instrument) -> OrderRules | None:
+    """Return the rules of limits that a bundle makes stricter; None where the bundle's can't be understood."""
+    try:
+        return compile_rules(stricter(limits, bundle_limits(bundle)), instrument)
+    except SettingsError:
+        return None
 
 
 def compile_rules(limits: OrderLimits, instrument: Instrument) -> OrderRules:

@@ -8,28 +8,29 @@ from collections import deque
 from agents.risk.instruments import NANO
 
 Stamped = tuple[int, int]
+_NEVER_NS = -(2**63)
 
 
 class RateWindow:
     """The messages of the last second. Nothing is queued: when the rate falls there is room again at once."""
 
     def __init__(self, times_ns: tuple[int, ...] = ()) -> None:
-        self._times_ns = deque(times_ns)
+        self.times_ns = deque(times_ns)
 
     def add(self, now_ns: int) -> None:
         """Count one message."""
-        times_ns, until_ns = self._times_ns, now_ns - NANO
+        times_ns, until_ns = self.times_ns, now_ns - NANO
         times_ns.append(now_ns)
         while times_ns[0] <= until_ns:
             times_ns.popleft()
 
     def has_room(self, most: int, now_ns: int) -> bool:
         """Whether fewer than `most` messages lie in the second before now."""
-        return len(self._times_ns) < most or self._times_ns[-most] <= now_ns - NANO
+        return len(self.times_ns) < most or self.times_ns[-most] <= now_ns - NANO
 
     def snapshot(self) -> tuple[int, ...]:
         """Return the times, oldest first."""
-        return tuple(self._times_ns)
+        return tuple(self.times_ns)
 
 
 class Executions:
@@ -56,12 +57,15 @@ class Executions:
 
 
 class Extremes:
-    """The highest and the lowest value of a period, each in a deque that is sorted by time and by value."""
+    """The highest and the lowest value of a period, each in a deque that is sorted by time and by value.
+
+    `bounds` are the (lowest, highest) of all values, the answer to every question about a time before `until_ns`.
+    """
 
     def __init__(self, highs: tuple[Stamped, ...] = (), lows: tuple[Stamped, ...] = ()) -> None:
         self.highs = deque(highs)
         self.lows = deque(lows)
-        self._until_ns, self._bounds = 0, (0, 0)
+        self.until_ns, self.bounds = _NEVER_NS, (0, 0)
         if lows:
             self._bound()
 
@@ -85,15 +89,15 @@ class Extremes:
         """Return the (lowest, highest) value after `since_ns`; None when there is none so late."""
         if not self.lows or self.lows[-1][0] <= since_ns:  # the newest of all ends both
             return None
-        if since_ns < self._until_ns:  # nearly always
-            return self._bounds
+        if since_ns < self.until_ns:
+            return self.bounds
         return _first(self.lows, since_ns), _first(self.highs, since_ns)
 
     def _bound(self) -> None:
         """Keep the answer at hand for as long as both first ones are young enough."""
         (low_ns, low), (high_ns, high) = self.lows[0], self.highs[0]
-        self._until_ns = low_ns if low_ns < high_ns else high_ns  # noqa: FURB136 - hot
-        self._bounds = low, high
+        self.until_ns = low_ns if low_ns < high_ns else high_ns  # noqa: FURB136 - hot
+        self.bounds = low, high
 
 
 def _first(values: deque[Stamped], since_ns: int) -> int:
