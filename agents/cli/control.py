@@ -26,10 +26,9 @@ from messages import (
     Resume,
     SystemClock,
     control_key,
-    decode,
     encode,
 )
-from messages.bus.reading import read_all
+from messages.bus.reading import message_in, read_all
 from messages.control import ControlMessage, HaltLevel
 from messages.control_fold import ControlFold
 
@@ -205,10 +204,7 @@ async def read_state(bus: Bus) -> tuple[ControlFold, dict[str, Heartbeat]]:
     records, _ = await read_all(bus, ["control", "status"])
     fold, heartbeats = ControlFold(), dict[str, Heartbeat]()
     for record in records:
-        try:
-            message = decode(record.topic, record.value, record.headers)
-        except Refused:
-            continue
+        message = message_in(record)
         if isinstance(message, Heartbeat):
             heartbeats[message.agent_id] = message
         elif isinstance(message, ControlMessage):

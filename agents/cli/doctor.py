@@ -12,10 +12,10 @@ from agents.cli.options import AsJson, SettingsFile, connect_to, load
 from agents.lifecycle.checkup import judge_agents, judge_alerts, judge_halts, judge_lag, judge_letters, judge_shards
 from agents.lifecycle.process import run_async
 from agents.settings import Settings
-from messages import Bus, DeadLetter, Partition, Refused, SystemClock, TickpilotError, decode
+from messages import Bus, DeadLetter, Partition, SystemClock, TickpilotError
 from messages.bus.checks import Finding
 from messages.bus.examine import examine, read_lag
-from messages.bus.reading import read_range
+from messages.bus.reading import message_in, read_newest
 
 _LETTERS = 500  # so many of the newest are looked at
 _ORDER = {"wrong": 0, "warning": 1, "ok": 2}
@@ -92,20 +92,8 @@ async def _guarded(check: str, look: Callable[[], Awaitable[list[Finding]]]) -> 
 
 async def _newest_letters(bus: Bus) -> list[DeadLetter]:
     partition = Partition("dead-letters", 0)
-    consumer = await bus.consumer()
-    try:
-        end = (await consumer.end_offsets([partition]))[partition]
-    finally:
-        await consumer.stop()
-    letters = []
-    for record in await read_range(bus, {partition: (max(0, end - _LETTERS), end)}):
-        try:
-            message = decode(record.topic, record.value, record.headers)
-        except Refused:
-            continue
-        if isinstance(message, DeadLetter):
-            letters.append(message)
-    return letters
+    letters = map(message_in, await read_newest(bus, partition, _LETTERS))
+    return [message for message in letters if isinstance(message, DeadLetter)]
 
 
 def _packages() -> list[Finding]:

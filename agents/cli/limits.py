@@ -1,7 +1,7 @@
 """`tickpilot limits show` and `set`: the limits in force, and changing them while everything runs."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -17,8 +17,8 @@ from agents.risk.limits.effective import effective_limits
 from agents.risk.limits.fit import check_fit
 from agents.risk.limits.in_force import LimitsInForce
 from agents.settings import Settings
-from messages import Limits, Refused, SystemClock, decode
-from messages.bus.reading import read_all
+from messages import Limits, SystemClock
+from messages.bus.reading import message_in, read_all
 from messages.control import ControlMessage
 from messages.control_fold import ControlFold
 
@@ -93,10 +93,7 @@ async def read_limits(settings: Settings) -> Found:
     fold, valid, set_by = ControlFold(), list[tuple[int, Limits]](), dict[str, Limits]()
     in_force = LimitsInForce(settings.limits, partitions=settings.shards)
     for record in records:
-        try:
-            message: Any = decode(record.topic, record.value, record.headers)
-        except Refused:
-            continue
+        message = message_in(record)
         if isinstance(message, ControlMessage) and fold.apply(record.offset, message) and isinstance(message, Limits):
             valid.append((record.offset, message))
             if in_force.apply(message.changes) is None:

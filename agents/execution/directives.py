@@ -7,7 +7,8 @@ from operator import attrgetter
 from msgspec import Struct
 
 from agents.execution.shard import Shard
-from messages import Activate, Record, Refused, Rollout, Shadow, decode
+from messages import Activate, Record, Rollout, Shadow
+from messages.bus.reading import message_in
 from messages.control import ControlMessage
 from messages.control_fold import ControlFold, RolloutTarget
 from messages.decisions import BundleActivated, BundleShadowed, ControlApplied, StepInput
@@ -32,13 +33,9 @@ class Directives:
 
     def apply(self, record: Record) -> ControlMessage | None:
         """Take a record of `control`; return its message when it counts. A record that can't be read is void."""
-        try:
-            read: object = decode(record.topic, record.value, record.headers)
-        except Refused:
+        message = message_in(record)
+        if not isinstance(message, ControlMessage) or not self.fold.apply(record.offset, message):
             return None
-        if not isinstance(read, ControlMessage) or not self.fold.apply(record.offset, read):
-            return None
-        message: ControlMessage = read
         match message:
             case Rollout():
                 self._want(message.strategy, self.fold.rollouts[message.strategy])

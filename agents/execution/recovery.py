@@ -12,8 +12,8 @@ from agents.execution.errors import LogBroken
 from agents.execution.ownership import Ownership, batches_of
 from agents.execution.shard import Shard
 from agents.execution.shard.state import is_readable, state_digest
-from messages import Bus, Checkpoint, LoggedStep, Partition, Record, Refused, decode
-from messages.bus.reading import read_range
+from messages import Bus, Checkpoint, LoggedStep, Partition, Record
+from messages.bus.reading import message_in, read_range
 
 
 class Recovered(Struct, frozen=True, kw_only=True):
@@ -50,10 +50,7 @@ async def _newest_checkpoint(bus: Bus, number: int, epoch: int) -> Checkpoint | 
         await consumer.stop()
     newest: Checkpoint | None = None
     for record in await read_range(bus, {partition: (0, end)}):
-        try:
-            checkpoint = decode(record.topic, record.value, record.headers)
-        except Refused:
-            continue
+        checkpoint = message_in(record)
         if isinstance(checkpoint, Checkpoint) and _is_good(checkpoint, newest, epoch):
             newest = checkpoint
     return newest

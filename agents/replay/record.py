@@ -15,8 +15,7 @@ from agents.replay.replay import Replayed, explained, logged_steps, replay
 from agents.settings import Settings, parse_settings, without_security
 from bundles.registry import read_files
 from messages import TOPICS, Bus, Partition, Record, Refused
-from messages.bus.reading import read_range
-from messages.codec import decode
+from messages.bus.reading import message_in, read_range
 from messages.control import Rollout, Shadow
 from messages.decisions import BundleActivated, BundleShadowed
 
@@ -164,10 +163,7 @@ def _copy_bundle(target: Path, uri: str) -> None:
 
 def _rolled_out(control: Iterable[Record]) -> Iterable[tuple[str, str]]:
     for record in control:
-        try:
-            message = decode(record.topic, record.value, record.headers)
-        except Refused:
-            continue
+        message = message_in(record)
         if isinstance(message, Rollout | Shadow) and message.sha256 is not None and message.uri is not None:
             yield message.sha256, message.uri
 

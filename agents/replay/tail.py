@@ -6,8 +6,8 @@ from msgspec import Struct
 
 from agents.execution.ownership import batches_of, valid_records
 from agents.execution.shard.state import is_readable, state_digest
-from messages import Bus, Checkpoint, ExecutionReport, LoggedStep, Order, Partition, Record, Refused, decode
-from messages.bus.reading import read_range
+from messages import Bus, Checkpoint, ExecutionReport, LoggedStep, Order, Partition, Record
+from messages.bus.reading import message_in, read_range
 from messages.orders import Source
 
 Records = Callable[[str, int], Sequence[Record]]
@@ -57,10 +57,7 @@ def checkpoint_before(records: Iterable[Record], offset: int) -> Checkpoint | No
     """Return the newest good checkpoint that had not yet read the market record at `offset`."""
     newest: Checkpoint | None = None
     for record in records:
-        try:
-            message = decode(record.topic, record.value, record.headers)
-        except Refused:  # recovery goes on without it, too
-            continue
+        message = message_in(record)  # recovery goes on without what it can't read, too
         if not isinstance(message, Checkpoint) or message.market_to > offset:
             continue
         is_newer = newest is None or (message.epoch, message.n) >= (newest.epoch, newest.n)
@@ -143,9 +140,6 @@ def _from(records: Iterable[Record], begin: int) -> list[Record]:
 
 def _answers(reports: Iterable[Record]) -> Iterable[ExecutionReport]:
     for record in reports:
-        try:
-            message = decode(record.topic, record.value, record.headers)
-        except Refused:
-            continue
+        message = message_in(record)
         if isinstance(message, ExecutionReport):
             yield message

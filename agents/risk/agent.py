@@ -42,6 +42,7 @@ from messages import (
 )
 from messages import Limits as LimitsMessage
 from messages.bus.partitioner import partition_of
+from messages.bus.reading import message_in
 from messages.control import PORTFOLIO, ControlMessage
 from messages.control_fold import ControlFold, HaltInForce
 
@@ -146,7 +147,7 @@ class RiskAgent:
         self._check = ExecutionCheck(self._instruments, self._limits.portfolio, shards=len(past.reports_to))
         self._shares = self._new_shares(len(past.reports_to))
         self._check.begin(past.reports_to, past.control_to)
-        self._herald.remember(m for m in map(_decoded, past.control) if isinstance(m, Halt))
+        self._herald.remember(m for m in map(message_in, past.control) if isinstance(m, Halt))
         self._crossings.restore(past.alerts)
         if past.state is not None:
             self._portfolio.restore(past.state)
@@ -190,7 +191,7 @@ class RiskAgent:
                     await self._on_report(clients, record)
                 elif record.topic == "control":
                     await self._on_control(clients, record)
-                elif isinstance(beat := _decoded(record), Heartbeat):
+                elif isinstance(beat := message_in(record), Heartbeat):
                     self._check.hear(beat)
                     self._shares.hear(beat, self._clock.now_ns())
             if self._is_resumed:  # before anything else is told: a restart must know of it
@@ -289,7 +290,7 @@ class RiskAgent:
             self._check.moved(fill.instrument, fill.lots, report=record.offset)
 
     async def _on_control(self, clients: _Clients, record: Record) -> None:
-        message = _decoded(record)
+        message = message_in(record)
         if isinstance(message, ControlMessage):
             before = self._own_halts()
             is_valid = self._control.apply(record.offset, message)
@@ -358,12 +359,3 @@ class RiskAgent:
         is_blind = any(client.state != "ok" for client in self._bus.health())
         state = "stalled" if is_blind else "live"
         return Heartbeat(agent_id=self._agent_id, agent="risk", ts=self._clock.now_ns(), state=state)
-
-
-def _decoded(record: Record) -> object:
-    """Return the message; None where there is none: whoever the topic belongs to parks it."""
-    try:
-        message: object = decode(record.topic, record.value, record.headers)
-    except Refused:
-        return None
-    return message

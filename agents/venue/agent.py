@@ -40,7 +40,7 @@ from messages import (
     decode,
     encode,
 )
-from messages.bus.reading import read_range
+from messages.bus.reading import message_in, read_range
 from messages.control import ControlMessage
 from messages.control_fold import ControlFold
 from messages.market import MarketMessage
@@ -286,8 +286,5 @@ class VenueAgent:
 
 def _tick(record: Record) -> MarketMessage | None:
     """Return the tick of a market record; Execution parks what can't be read."""
-    try:
-        message: object = decode(record.topic, record.value, record.headers)
-    except Refused:
-        return None
+    message = message_in(record)
     return message if isinstance(message, Quote | Trade | Bar | Observation) else None

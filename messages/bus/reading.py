@@ -3,10 +3,30 @@
 from collections.abc import Iterable, Mapping
 
 from messages.bus.protocol import Bus, Consumer, Partition, Record
-from messages.errors import BusTimeout
+from messages.codec import decode
+from messages.errors import BusTimeout, Refused
 
 IDLE_POLLS = 100
 POLL_S = 0.1
+
+
+def message_in(record: Record) -> object:
+    """Return the message of a record; None where it can't be read: whoever the topic belongs to parks it."""
+    try:
+        message: object = decode(record.topic, record.value, record.headers)
+    except Refused:
+        return None
+    return message
+
+
+async def read_newest(bus: Bus, partition: Partition, most: int) -> list[Record]:
+    """Return the newest records of a partition, at most so many, in offset order. Raises BusTimeout as `read_range`."""
+    consumer = await bus.consumer()
+    try:
+        end = (await consumer.end_offsets([partition]))[partition]
+    finally:
+        await consumer.stop()
+    return await read_range(bus, {partition: (max(0, end - most), end)})
 
 
 async def read_range(bus: Bus, ranges: Mapping[Partition, tuple[int, int]]) -> list[Record]:

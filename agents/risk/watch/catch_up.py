@@ -24,13 +24,11 @@ from messages import (
     Partition,
     Quote,
     Record,
-    Refused,
     Retryable,
     RiskSnapshot,
     Trade,
-    decode,
 )
-from messages.bus.reading import read_range
+from messages.bus.reading import message_in, read_range
 from messages.control import PORTFOLIO
 from messages.risk import RiskCheckpoint
 
@@ -113,7 +111,7 @@ async def read_past(
             f"control begins at offset {begins[CONTROL]}: halts from before may be lost, and nothing says which. Its "
             "retention must be -1 (`tickpilot topics check`); nothing trades until a new cluster is set up"
         )
-    told = [_decoded(record) for record in await read_range(bus, {_RISK: (begins[_RISK], ends[_RISK])})]
+    told = [message_in(record) for record in await read_range(bus, {_RISK: (begins[_RISK], ends[_RISK])})]
     snapshots = [m for m in told if isinstance(m, RiskSnapshot) and m.scope == PORTFOLIO]
     snapshot = snapshots[-1] if snapshots else None
     control_to, reports_to, state = _books(told, instruments, len(numbers))
@@ -204,17 +202,8 @@ async def _marks(
 
 def mark_in(record: Record, instruments: Mapping[str, Instrument]) -> Mark | None:
     """Return the price that a record of `market` holds; None: there is none, or its key is not the instrument."""
-    tick = _decoded(record)
+    tick = message_in(record)
     if not isinstance(tick, Quote | Trade | Bar | Observation) or tick.instrument.encode() != record.key:
         return None  # no good record: Execution parks it
     ticks = mark_ticks(tick, instruments)
     return None if ticks is None else Mark(record.timestamp_ms * _MILLI, tick.instrument, ticks)
-
-
-def _decoded(record: Record) -> object:
-    """Return the message; None where there is none: whoever the topic belongs to parks it."""
-    try:
-        message: object = decode(record.topic, record.value, record.headers)
-    except Refused:
-        return None
-    return message

@@ -33,7 +33,7 @@ from messages import (
     decode,
     encode,
 )
-from messages.bus.reading import read_range
+from messages.bus.reading import message_in, read_range
 from messages.control import ControlMessage
 from messages.control_fold import ControlFold
 from messages.orders import OrderMessage
@@ -124,7 +124,7 @@ class AdapterAgent:
 
         async def read(partitions: Iterable[Partition]) -> list[tuple[Record, object]]:
             ranges = {partition: (begins[partition], ends[partition]) for partition in partitions}
-            return [(record, _message(record)) for record in await read_range(self._bus, ranges)]
+            return [(record, message_in(record)) for record in await read_range(self._bus, ranges)]
 
         for record, message in await read([_CONTROL]):
             if isinstance(message, ControlMessage):
@@ -174,12 +174,3 @@ class AdapterAgent:
             state="live",
             partitions=tuple(range(len(self._intakes))),
         )
-
-
-def _message(record: Record) -> object:
-    """Return what an older record says; what can't be read was parked when it came."""
-    try:
-        message: object = decode(record.topic, record.value, record.headers)
-    except Refused:
-        return None
-    return message
